@@ -1,0 +1,37 @@
+//! Fanfare's core: topics, logs, cursors, subscriptions, policies and the shard loop.
+//!
+//! A message is framed once into its topic's log; a subscriber is a cursor into that log. A [`Shard`] is one plain
+//! loop over a [`fanfare_io::Driver`]: it reaps completions, advances connections, takes what other shards brought,
+//! fans out, submits and waits.
+//!
+//! This crate never makes a system call, never asks the clock (the driver tells the time), never sees a real socket.
+//! All of it runs against the simulated kernel as it runs against io_uring.
+//!
+//! The files in the order a message meets them:
+//! - `shard/`: the loop; connections, their handshakes and sessions
+//! - `message`, `mailbox`: a message on its way to its topic's home shard
+//! - `topics`: the home shard's table: sequence numbers, and who listens
+//! - `view`, `log/`: the message framed once for each encoding, into memory that all shards read
+//! - `shard/fan_out`, `shard/send`: cursors against heads, and the sends that follow
+//! - `tap`: a subscriber inside the process
+//! - `plane`: what all shards share, and the handle for other threads
+//! - `config`, `stats`: limits and counters
+
+pub mod config;
+pub mod log;
+mod mailbox;
+pub mod message;
+mod plane;
+mod shard;
+pub mod stats;
+mod tap;
+mod topics;
+pub mod view;
+
+pub use config::{Config, ConfigError};
+pub use message::{Ack, Message, PublishError};
+pub use plane::{AskRefused, Handle, PublishRefused, Seat, plane};
+pub use shard::Shard;
+pub use stats::{ShardStats, Stat, StatKind, StatView};
+pub use tap::{Tap, TapEvent};
+pub use topics::TopicInfo;

@@ -1,0 +1,230 @@
+//! A connection as its shard knows it.
+
+use std::sync::Arc;
+
+use fanfare_wire::decode::Decoder;
+use fanfare_wire::stream::Id;
+
+use crate::log::Segment;
+use crate::mailbox::{Command, ConnRef};
+use crate::message::PublishError;
+
+use super::session::Session;
+use super::timers::Tick;
+
+/// Where a connection is in its life. It only moves down this list.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum State {
+    /// Its request has not arrived whole, or its subscriptions are not ready yet. Nothing was sent.
+    Handshake,
+    /// Frames go both ways.
+    Open,
+    /// Our last bytes (a close frame or an HTTP answer) are in the outbox or sent. It has no subscription, and
+    /// what it sends is not published.
+    Closing,
+    /// We sent FIN and wait for the peer's, so that our last bytes are not lost to a reset. What comes is dropped.
+    Lingering,
+    /// The driver is closing it. Nothing of it is held any more.
+    Gone,
+}
+
+/// Why a connection is not read from at the moment. Any number of reasons can hold at once.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Holds(u8);
+
+impl Holds {
+    /// It waits for topics to be attached.
+    pub(super) const JOIN: Self = Self(1);
+    /// A message of it waits for room in another shard's mailbox.
+    pub(super) const PUBLISH: Self = Self(2);
+    /// It does not take its replies.
+    pub(super) const OUTBOX: Self = Self(4);
+
+    pub(super) fn any(self) -> bool {
+        self.0 != 0
+    }
+
+    pub(super) fn has(self, hold: Self) -> bool {
+        self.0 & hold.0 != 0
+    }
+
+    pub(super) fn add(&mut self, hold: Self) {
+        self.0 |= hold.0;
+    }
+
+    pub(super) fn remove(&mut self, hold: Self) {
+        self.0 &= !hold.0;
+    }
+}
+
+/// The rest of a frame that a short send cut. It goes out before anything else.
+#[derive(Clone, Debug)]
+pub(super) struct Remainder {
+    pub(super) segment: Arc<Segment>,
+    pub(super) start: u32,
+    pub(super) end: u32,
+}
+
+/// Subscriptions on their way: some topics are still being attached on their home shards.
+#[derive(Debug)]
+pub(super) struct Joining {
+    pub(super) purpose: JoinPurpose,
+    /// The subscriptions made so far; they are held until all are there.
+    pub(super) subs: Vec<u32>,
+    /// How many topics are still missing.
+    pub(super) left: usize,
+    pub(super) refused: Option<PublishError>,
+}
+
+/// What follows when all subscriptions are there.
+#[derive(Debug)]
+pub(super) enum JoinPurpose {
+    /// The 101 answer, ready to send, and whether a subscribe reply follows it.
+    Upgrade { answer: Vec<u8>, announce: bool },
+    /// The reply to a subscribe operation.
+    Reply { id: Option<Id> },
+}
+
+/// The end of a list of subscriptions.
+pub(super) const NIL: u32 = u32::MAX;
+
+#[derive(Debug)]
+pub(super) struct Conn {
+    /// How often the slot was used before.
+    pub(super) generation: u32,
+    pub(super) state: State,
+    pub(super) holds: Holds,
+    /// The driver receives from it.
+    pub(super) receiving: bool,
+    /// It stands in the shard's list of connections to send to.
+    pub(super) ready: bool,
+    /// Its socket is full; the driver will say when it takes bytes again.
+    pub(super) blocked: bool,
+    /// The peer's close frame arrived, or it needs none.
+    pub(super) peer_closed: bool,
+    /// The peer sent FIN.
+    pub(super) peer_finished: bool,
+    /// A ping is out and nothing was heard since.
+    pub(super) pinged: bool,
+    pub(super) decoder: Decoder,
+    /// Received bytes that could not be worked on yet.
+    pub(super) backlog: Vec<u8>,
+    /// Replies and control frames to send.
+    pub(super) outbox: Vec<u8>,
+    pub(super) remainder: Option<Remainder>,
+    /// The subscriptions with messages to send: first and last of a list linked through them.
+    pub(super) pending_first: u32,
+    pub(super) pending_last: u32,
+    pub(super) session: Session,
+    pub(super) joining: Option<Box<Joining>>,
+    /// A message that another shard's mailbox had no room for.
+    pub(super) stalled: Option<Box<Command>>,
+    /// When something was received last, nanoseconds.
+    pub(super) heard_at: u64,
+    /// Its valid entry in the timer wheel.
+    pub(super) due: Tick,
+    /// Its send in the batch that was submitted last.
+    pub(super) batch_send: u32,
+}
+
+impl Conn {
+    pub(super) fn new(generation: u32, now: u64) -> Self {
+        Self {
+            generation,
+            state: State::Handshake,
+            holds: Holds::default(),
+            receiving: false,
+            ready: false,
+            blocked: false,
+            peer_closed: false,
+            peer_finished: false,
+            pinged: false,
+            decoder: Decoder::default(),
+            backlog: Vec::new(),
+            outbox: Vec::new(),
+            remainder: None,
+            pending_first: NIL,
+            pending_last: NIL,
+            session: Session::None,
+            joining: None,
+            stalled: None,
+            heard_at: now,
+            due: 0,
+            batch_send: 0,
+        }
+    }
+
+    /// True if there is anything to send.
+    pub(super) fn has_work(&self) -> bool {
+        !self.outbox.is_empty() || self.remainder.is_some() || self.pending_first != NIL
+    }
+}
+
+/// All connections of a shard, by slot.
+#[derive(Debug, Default)]
+pub(super) struct Conns {
+    slots: Vec<Option<Conn>>,
+    /// How often each slot was used.
+    generations: Vec<u32>,
+    open: usize,
+}
+
+impl Conns {
+    pub(super) fn len(&self) -> usize {
+        self.open
+    }
+
+    /// One past the highest slot ever used.
+    pub(super) fn slots(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    pub(super) fn insert(&mut self, slot: u32, now: u64) {
+        let index = slot as usize;
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, || None);
+            self.generations.resize(index + 1, 0);
+        }
+        assert!(self.slots[index].is_none(), "a slot names one connection at a time");
+        self.generations[index] = self.generations[index].wrapping_add(1);
+        self.slots[index] = Some(Conn::new(self.generations[index], now));
+        self.open += 1;
+    }
+
+    pub(super) fn remove(&mut self, slot: u32) {
+        let removed = self.slots[slot as usize].take();
+        assert!(removed.is_some(), "a connection is removed once");
+        self.open -= 1;
+    }
+
+    pub(super) fn get(&self, slot: u32) -> Option<&Conn> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Conn> {
+        self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// The slot, if it still holds the connection that `conn` means.
+    pub(super) fn slot_of(&self, conn: ConnRef) -> Option<u32> {
+        self.get(conn.slot).filter(|known| known.generation == conn.generation).map(|_| conn.slot)
+    }
+
+    pub(super) fn reference(&self, slot: u32) -> ConnRef {
+        ConnRef { slot, generation: self[slot].generation }
+    }
+}
+
+impl std::ops::Index<u32> for Conns {
+    type Output = Conn;
+
+    fn index(&self, slot: u32) -> &Conn {
+        self.get(slot).expect("the slot holds a connection")
+    }
+}
+
+impl std::ops::IndexMut<u32> for Conns {
+    fn index_mut(&mut self, slot: u32) -> &mut Conn {
+        self.get_mut(slot).expect("the slot holds a connection")
+    }
+}

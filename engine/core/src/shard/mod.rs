@@ -1,0 +1,229 @@
+//! A shard: one thread's share of the connections, the readers of the logs they want, and the topics it is home to.
+//!
+//! One turn of the loop, in order:
+//! - `fan_out`: compares cursors with moved heads, and lists the connections that have something to send
+//! - `send`: plans one send for each of them; the driver submits the batch and perhaps sleeps
+//! - `receive`: completions: bytes in, peers gone; `handshake`, `session`, `stream`: what the bytes mean
+//! - `home`: commands, replies and moved heads from other shards; publishing
+//! - `timers`, `lifecycle`: timeouts, closing; `join`: becoming a subscriber
+//! - `drain`: the shutdown
+//!
+//! Every phase does a bounded amount of work, so that no crowd keeps the others waiting.
+//! A shard never locks, and waits nowhere but in the driver's submit.
+
+mod conn;
+mod drain;
+mod fan_out;
+mod handshake;
+mod home;
+mod join;
+mod lifecycle;
+mod receive;
+mod send;
+mod session;
+mod stream;
+mod subs;
+mod timers;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use fanfare_io::{Driver, Event, Wait};
+use fanfare_wire::Role;
+use fanfare_wire::decode::Rules;
+use fanfare_wire::handshake::server::HeadLimits;
+
+use crate::config::Config;
+use crate::log::LogLimits;
+use crate::mailbox::{Command, ConnRef, Mailbox, Reply};
+use crate::plane::{Plane, Seat};
+use crate::stats::ShardStats;
+use crate::topics::Topics;
+
+use conn::Conns;
+use drain::Drain;
+use send::{Outgoing, Plan};
+use subs::{Readers, Slab, Sub};
+use timers::{Tick, Wheel};
+
+const NS_PER_MS: u64 = 1_000_000;
+
+/// How long to wait before trying again what nobody will wake us for.
+const RETRY_NS: u64 = NS_PER_MS;
+
+/// One shard over one driver.
+#[derive(Debug)]
+pub struct Shard<D: Driver> {
+    driver: D,
+    plane: Arc<Plane>,
+    index: usize,
+    stats: Arc<ShardStats>,
+    rules: Rules,
+    head_limits: HeadLimits,
+    /// The time of this turn, nanoseconds.
+    now: u64,
+
+    conns: Conns,
+    subs: Slab<Sub>,
+    readers: Readers,
+    /// The topics whose home this shard is.
+    topics: Topics,
+    wheel: Wheel,
+
+    /// Readers whose head moved, in order.
+    moved: VecDeque<u32>,
+    /// Connections with something to send, in order.
+    ready: VecDeque<u32>,
+    plan: Plan,
+    /// Events of this turn that wait until all short sends are undone.
+    events: Vec<Event<D::Bytes>>,
+    /// Connections of the batch for which something follows when their outbox was sent.
+    follow_up: Vec<u32>,
+    /// Subscribers found too far behind.
+    slow: Vec<u32>,
+    /// Connections whose timeout came up.
+    due: Vec<(ConnRef, Tick)>,
+    /// Readers told by topics of this very shard.
+    told_here: Vec<u32>,
+
+    /// For each shard, commands of ours that its mailbox had no room for, in order.
+    commands_out: Box<[VecDeque<Command>]>,
+    /// For each shard, our publishers that wait for room in its mailbox, in order.
+    stalled: Box<[VecDeque<ConnRef>]>,
+    /// Replies that their shard had no room for.
+    replies_out: VecDeque<(usize, Reply)>,
+    /// Where payloads are copied on their way to another shard.
+    copies: BytesMut,
+
+    accepting: bool,
+    /// When accepting is tried again, if it stopped.
+    accept_due: u64,
+    /// When topics are swept next.
+    sweep_due: u64,
+    drain: Drain,
+}
+
+impl<D: Driver> Shard<D> {
+    /// A shard that accepts from `driver`'s listener as soon as it turns.
+    pub fn new(seat: Seat, mut driver: D) -> Self {
+        let Seat { index, plane } = seat;
+        let config = &plane.config;
+        let limits =
+            LogLimits { log_bytes_max: config.log_bytes_max, segment_bytes_max: config.segment_bytes_max };
+        let topics = Topics::new(limits, config.shards, config.topics_max, plane.topics.clone());
+        let now = driver.now();
+        driver.accept();
+        Self {
+            stats: plane.stats[index].clone(),
+            rules: Rules {
+                role: Role::Server,
+                frame_bytes_max: config.frame_bytes_max as u64,
+                message_bytes_max: config.message_bytes_max,
+            },
+            head_limits: HeadLimits {
+                head_bytes_max: config.head_bytes_max,
+                headers_max: config.headers_max,
+            },
+            now,
+            conns: Conns::default(),
+            subs: Slab::default(),
+            readers: Readers::default(),
+            topics,
+            wheel: Wheel::new(now),
+            moved: VecDeque::new(),
+            ready: VecDeque::new(),
+            plan: Plan::default(),
+            events: Vec::new(),
+            follow_up: Vec::new(),
+            slow: Vec::new(),
+            due: Vec::new(),
+            told_here: Vec::new(),
+            commands_out: (0..config.shards).map(|_| VecDeque::new()).collect(),
+            stalled: (0..config.shards).map(|_| VecDeque::new()).collect(),
+            replies_out: VecDeque::new(),
+            copies: BytesMut::new(),
+            accepting: true,
+            accept_due: now,
+            sweep_due: now,
+            drain: Drain::default(),
+            driver,
+            plane,
+            index,
+        }
+    }
+
+    /// Turns until the engine is shut down.
+    ///
+    /// # Errors
+    /// Only when the driver itself is broken.
+    pub fn run(mut self) -> io::Result<()> {
+        while self.turn()? {}
+        Ok(())
+    }
+
+    /// One turn of the loop. False when the shutdown is done.
+    ///
+    /// # Errors
+    /// Only when the driver itself is broken.
+    pub fn turn(&mut self) -> io::Result<bool> {
+        self.fan_out();
+        self.plan_sends();
+        let wait = self.rest();
+        self.driver.submit(&Outgoing { plan: &self.plan, readers: &self.readers }, wait)?;
+        self.mailbox().woke_up();
+        self.now = self.driver.now();
+        self.stats.turns.add(1);
+
+        self.reap();
+        self.take_mail();
+        self.retry();
+        self.expire();
+        self.sweep_topics();
+        Ok(self.drain())
+    }
+
+    fn config(&self) -> &Config {
+        &self.plane.config
+    }
+
+    fn mailbox(&self) -> &Mailbox {
+        &self.plane.mailboxes[self.index]
+    }
+
+    /// How long the driver may sleep.
+    fn rest(&self) -> Wait {
+        if !self.ready.is_empty() || !self.moved.is_empty() {
+            return Wait::No;
+        }
+        let retry = (!self.replies_out.is_empty() || self.drain.is_running()).then_some(self.now + RETRY_NS);
+        let sweep = (self.topics.len() > 0).then_some(self.sweep_due);
+        let accept = (!self.accepting && !self.drain.is_running()).then_some(self.accept_due);
+        let times = [retry, sweep, accept, self.wheel.next_time()];
+        if !self.mailbox().fall_asleep() {
+            return Wait::No;
+        }
+        // A shutdown that was asked for since this turn looked found nobody asleep to wake.
+        if !self.drain.is_running() && self.plane.shutdown_grace_ms().is_some() {
+            return Wait::No;
+        }
+        times.into_iter().flatten().min().map_or(Wait::Forever, Wait::Until)
+    }
+
+    /// Takes what happened in the kernel. Short sends come first: everything else relies on cursors that are right.
+    fn reap(&mut self) {
+        let mut events = std::mem::take(&mut self.events);
+        while let Some(event) = self.driver.next_event() {
+            match event {
+                Event::SendShort { conn, sent, cause } => self.undo_short_send(conn, sent, cause),
+                other => events.push(other),
+            }
+        }
+        self.follow_up_sends();
+        for event in events.drain(..) {
+            self.handle(event);
+        }
+        self.events = events;
+    }
+}

@@ -1,0 +1,217 @@
+//! What happened on connections: bytes arrived, peers came and went.
+//!
+//! Bytes are worked on where the kernel put them. Only what has to wait is copied to the connection's backlog.
+
+use fanfare_io::{ConnId, Driver, Event, ReceiveEnd};
+use fanfare_wire::decode::{CloseFrame, Event as Incoming};
+use fanfare_wire::frame::{self, Opcode};
+use fanfare_wire::handshake::server::read_request;
+
+use super::Shard;
+use super::conn::{Holds, State};
+
+impl<D: Driver> Shard<D> {
+    /// Handles one event. Short sends are handled before.
+    pub(super) fn handle(&mut self, event: Event<D::Bytes>) {
+        match event {
+            Event::Accepted(conn) => self.accepted(conn),
+            Event::AcceptStopped(error) => self.accept_stopped(&error),
+            Event::Received { conn, mut bytes } => self.received(conn.index() as u32, &mut bytes),
+            Event::ReceiveEnded { conn, cause } => self.receive_ended(conn.index() as u32, cause),
+            Event::Writable(conn) => {
+                let slot = conn.index() as u32;
+                self.conns[slot].blocked = false;
+                self.make_ready(slot);
+            }
+            Event::Closed(conn) => self.closed(conn.index() as u32),
+            Event::Woken => {}
+            Event::SendShort { .. } => unreachable!("short sends are taken out of the events before"),
+            Event::Connected { .. } | Event::ConnectFailed { .. } => {
+                unreachable!("a shard connects to nobody")
+            }
+        }
+    }
+
+    fn accepted(&mut self, conn: ConnId) {
+        let slot = conn.index() as u32;
+        self.conns.insert(slot, self.now);
+        self.stats.accepted.add(1);
+        self.stats.connections.set(self.conns.len() as u64);
+        if self.drain.is_running() {
+            self.finish(slot);
+            return;
+        }
+        self.conns[slot].receiving = true;
+        self.driver.receive(conn);
+        self.schedule(slot, self.config().handshake_timeout_ms);
+    }
+
+    fn received(&mut self, slot: u32, bytes: &mut [u8]) {
+        let conn = &mut self.conns[slot];
+        self.stats.received_bytes.add(bytes.len() as u64);
+        if conn.state >= State::Lingering {
+            return;
+        }
+        conn.heard_at = self.now;
+        conn.pinged = false;
+        if conn.holds.any() || !conn.backlog.is_empty() {
+            conn.backlog.extend_from_slice(bytes);
+            self.work_off(slot);
+            return;
+        }
+        let used = self.advance(slot, bytes);
+        if used < bytes.len() {
+            self.conns[slot].backlog.extend_from_slice(&bytes[used..]);
+        }
+    }
+
+    fn receive_ended(&mut self, slot: u32, cause: ReceiveEnd) {
+        let conn = &mut self.conns[slot];
+        conn.receiving = false;
+        match cause {
+            ReceiveEnd::NoBuffers => {
+                // The buffers come back as this turn's events are handled.
+                self.stats.receive_buffers_exhausted.add(1);
+                self.receive_again(slot);
+            }
+            ReceiveEnd::Paused => self.receive_again(slot),
+            ReceiveEnd::Eof => {
+                conn.peer_finished = true;
+                self.peer_finished(slot);
+            }
+            ReceiveEnd::Error(_) => {
+                // Nothing can be sent any more.
+                conn.blocked = true;
+                conn.peer_finished = true;
+                if !conn.holds.any() {
+                    self.finish_broken(slot);
+                }
+            }
+        }
+    }
+
+    /// The peer will send no more. What it sent before counts: the end waits until all of it is worked off.
+    fn peer_finished(&mut self, slot: u32) {
+        let conn = &self.conns[slot];
+        if conn.holds.any() {
+            return;
+        }
+        let answering = conn.state == State::Closing && conn.has_work();
+        if !answering {
+            self.finish_broken(slot);
+        }
+    }
+
+    fn receive_again(&mut self, slot: u32) {
+        let conn = &mut self.conns[slot];
+        if !conn.receiving && !conn.holds.any() && !conn.peer_finished && conn.state != State::Gone {
+            conn.receiving = true;
+            self.driver.receive(ConnId::new(slot));
+        }
+    }
+
+    /// Stops reading from a connection for a reason.
+    pub(super) fn hold(&mut self, slot: u32, hold: Holds) {
+        let conn = &mut self.conns[slot];
+        let first = !conn.holds.any();
+        conn.holds.add(hold);
+        if first && conn.receiving && conn.state != State::Gone {
+            self.driver.pause_receive(ConnId::new(slot));
+        }
+    }
+
+    /// Takes back a reason not to read from a connection, and goes on if it was the last.
+    pub(super) fn release(&mut self, slot: u32, hold: Holds) {
+        let conn = &mut self.conns[slot];
+        if !conn.holds.has(hold) {
+            return;
+        }
+        conn.holds.remove(hold);
+        self.work_off(slot);
+    }
+
+    /// Works on the backlog as far as it goes, then reads again.
+    fn work_off(&mut self, slot: u32) {
+        if self.conns[slot].holds.any() {
+            return;
+        }
+        let mut backlog = std::mem::take(&mut self.conns[slot].backlog);
+        let used = self.advance(slot, &mut backlog);
+        let conn = &mut self.conns[slot];
+        if used < backlog.len() && conn.state != State::Gone {
+            backlog.drain(..used);
+            conn.backlog = backlog;
+        }
+        if conn.peer_finished {
+            self.peer_finished(slot);
+        } else {
+            self.receive_again(slot);
+        }
+    }
+
+    /// Works on received bytes until they are used up or the connection is held. Returns how many were used.
+    fn advance(&mut self, slot: u32, input: &mut [u8]) -> usize {
+        let mut used = 0;
+        if self.conns[slot].state == State::Handshake && !self.conns[slot].holds.any() {
+            match read_request(input, &self.head_limits) {
+                Ok(None) => return 0,
+                Ok(Some((request, head))) => {
+                    used = head;
+                    self.route(slot, &request);
+                }
+                Err(reject) => self.reject(slot, &reject),
+            }
+        }
+        used + self.frames(slot, &mut input[used..])
+    }
+
+    /// Works on received frames. Returns how many bytes were used.
+    fn frames(&mut self, slot: u32, input: &mut [u8]) -> usize {
+        let total = input.len();
+        let mut rest = input;
+        let mut decoder = std::mem::take(&mut self.conns[slot].decoder);
+        loop {
+            let conn = &self.conns[slot];
+            let deaf = conn.state >= State::Lingering || (conn.state == State::Closing && conn.peer_closed);
+            if deaf {
+                // Nothing that still comes matters.
+                return total;
+            }
+            if conn.holds.any() || conn.state == State::Handshake {
+                break;
+            }
+            match decoder.next(&self.rules, &mut rest) {
+                Ok(None) => break,
+                Ok(Some(Incoming::Message { text, payload })) => self.message(slot, text, payload),
+                Ok(Some(Incoming::Ping(payload))) => {
+                    if conn.state == State::Open {
+                        self.say(slot, |outbox| frame::write(outbox, Opcode::Pong, true, payload, None));
+                    }
+                }
+                Ok(Some(Incoming::Pong(_))) => {}
+                Ok(Some(Incoming::Close(frame))) => self.peer_closes(slot, frame),
+                Err(error) => self.fail(slot, error.close_code(), &error.to_string()),
+            }
+        }
+        let used = total - rest.len();
+        self.conns[slot].decoder = decoder;
+        used
+    }
+
+    /// The peer's close frame (RFC 6455 section 5.5.1).
+    fn peer_closes(&mut self, slot: u32, frame: Option<CloseFrame<'_>>) {
+        let conn = &mut self.conns[slot];
+        conn.peer_closed = true;
+        if conn.state == State::Closing {
+            // It answers ours, or crossed it.
+            if !conn.has_work() && !conn.blocked {
+                self.last_bytes_sent(slot);
+            }
+            return;
+        }
+        match frame {
+            None => self.close_without_code(slot),
+            Some(frame) => self.close(slot, frame.code, ""),
+        }
+    }
+}
