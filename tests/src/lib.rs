@@ -1,9 +1,20 @@
-//! What the tests share: a simulated cluster of shards, and its clients.
+//! What the tests share: engines to test, and clients that speak to them.
 //!
+//! On a simulated kernel:
 //! - `cluster`: shards over simulated drivers, turned in a seeded order on a virtual clock
 //! - `peer`: a WebSocket client at the other end of a simulated connection
+//!
+//! On real sockets:
+//! - `server`: an engine on io_uring, inside the test's process
+//! - `raw`: a WebSocket client that hides nothing, and can misbehave
+//! - `witness`: a well-behaved subscriber, which must never notice what others do
+//! - `foreign`: clients in other languages
 
 #![forbid(unsafe_code)]
 
 pub mod cluster;
+pub mod foreign;
 pub mod peer;
+pub mod raw;
+pub mod server;
+pub mod witness;

@@ -22,7 +22,7 @@ pub(super) enum State {
     /// Our last bytes (a close frame or an HTTP answer) are in the outbox or sent. It has no subscription, and
     /// what it sends is not published.
     Closing,
-    /// We sent FIN and wait for the peer's, so that our last bytes are not lost to a reset. What comes is dropped.
+    /// We sent FIN to a peer that may still be sending, and wait for its FIN. What comes is dropped.
     Lingering,
     /// The driver is closing it. Nothing of it is held any more.
     Gone,
@@ -100,8 +100,10 @@ pub(super) struct Conn {
     pub(super) ready: bool,
     /// Its socket is full; the driver will say when it takes bytes again.
     pub(super) blocked: bool,
-    /// The peer's close frame arrived, or it needs none.
+    /// The peer's close frame arrived.
     pub(super) peer_closed: bool,
+    /// No close frame is expected of the peer, and whatever it still sends is dropped.
+    pub(super) deaf: bool,
     /// The peer sent FIN.
     pub(super) peer_finished: bool,
     /// A ping is out and nothing was heard since.
@@ -137,6 +139,7 @@ impl Conn {
             ready: false,
             blocked: false,
             peer_closed: false,
+            deaf: false,
             peer_finished: false,
             pinged: false,
             decoder: Decoder::default(),

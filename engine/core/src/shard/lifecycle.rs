@@ -32,7 +32,7 @@ impl<D: Driver> Shard<D> {
     /// Closes because the peer broke the protocol. No closing handshake is expected of it.
     pub(super) fn fail(&mut self, slot: u32, code: CloseCode, reason: &str) {
         self.stats.protocol_errors.add(1);
-        self.conns[slot].peer_closed = true;
+        self.conns[slot].deaf = true;
         self.close(slot, code, reason);
     }
 
@@ -53,7 +53,7 @@ impl<D: Driver> Shard<D> {
         self.stats.rejected.add(1);
         let mut answer = Vec::new();
         reject.write(&mut answer);
-        self.conns[slot].peer_closed = true;
+        self.conns[slot].deaf = true;
         self.say_last(slot, &answer);
     }
 
@@ -77,11 +77,12 @@ impl<D: Driver> Shard<D> {
     /// The last bytes are with the kernel.
     pub(super) fn last_bytes_sent(&mut self, slot: u32) {
         let conn = &mut self.conns[slot];
-        if conn.peer_finished {
+        if conn.peer_finished || conn.peer_closed {
+            // RFC 6455 section 7.1.1: the server closes first.
             self.finish(slot);
-        } else if conn.peer_closed {
-            // RFC 6455 section 7.1.1: the server closes first. FIN now, and the socket when the peer's FIN came:
-            // closing with unread bytes would send a reset, which can destroy our last bytes on their way.
+        } else if conn.deaf {
+            // The peer may still be sending. FIN now, and the socket when its FIN came: closing with unread bytes
+            // would send a reset, which can destroy our last bytes on their way.
             conn.state = State::Lingering;
             conn.backlog = Vec::new();
             self.driver.shutdown_write(ConnId::new(slot));

@@ -172,8 +172,8 @@ impl<D: Driver> Shard<D> {
         let mut decoder = std::mem::take(&mut self.conns[slot].decoder);
         loop {
             let conn = &self.conns[slot];
-            let deaf = conn.state >= State::Lingering || (conn.state == State::Closing && conn.peer_closed);
-            if deaf {
+            let over = conn.state >= State::Lingering || (conn.state == State::Closing && (conn.peer_closed || conn.deaf));
+            if over {
                 // Nothing that still comes matters.
                 return total;
             }
