@@ -143,6 +143,11 @@ impl Mailbox {
         self.refused[shard].store(true, Ordering::SeqCst);
     }
 
+    /// Whether `shard` asked to be woken and was not yet.
+    pub(crate) fn is_refused(&self, shard: usize) -> bool {
+        self.refused[shard].load(Ordering::SeqCst)
+    }
+
     /// The shards that wait for room here; they are forgotten.
     pub(crate) fn take_refused(&self) -> impl Iterator<Item = usize> + '_ {
         let waits = |(shard, flag): (usize, &AtomicBool)| {

@@ -194,7 +194,8 @@ impl<D: Driver> Shard<D> {
 
     /// How long the driver may sleep.
     fn rest(&self) -> Wait {
-        if !self.ready.is_empty() || !self.moved.is_empty() {
+        // A send that is taken whole wakes nobody, so what follows one must not wait for something else to happen.
+        if !self.ready.is_empty() || !self.moved.is_empty() || !self.follow_up.is_empty() {
             return Wait::No;
         }
         let retry = (!self.replies_out.is_empty() || self.drain.is_running()).then_some(self.now + RETRY_NS);
@@ -202,6 +203,12 @@ impl<D: Driver> Shard<D> {
         let accept = (!self.accepting && !self.drain.is_running()).then_some(self.accept_due);
         let times = [retry, sweep, accept, self.wheel.next_time()];
         if !self.mailbox().fall_asleep() {
+            return Wait::No;
+        }
+        // A home that made room since the last attempt found nobody asleep to wake.
+        let has_room = |home: usize| !self.plane.mailboxes[home].is_refused(self.index);
+        let waits = |home: &usize| !self.commands_out[*home].is_empty() || !self.stalled[*home].is_empty();
+        if (0..self.stalled.len()).filter(waits).any(has_room) {
             return Wait::No;
         }
         // A shutdown that was asked for since this turn looked found nobody asleep to wake.

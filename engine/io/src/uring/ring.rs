@@ -145,6 +145,10 @@ impl Ring {
                 self.broken.get_or_insert(error);
                 return None;
             }
+            // The kernel may set TASKRUN after the work it announces was done; it is then left until more work comes.
+            if self.ring.completion().is_empty() {
+                return None;
+            }
         }
     }
 
