@@ -1,0 +1,228 @@
+//! The engine inside a program: publish and subscribe from its own threads.
+
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+use fanfare::{
+    Config, Delivery, Engine, EngineBuilder, Kind, Message, PublishError, StartError, Subscription,
+    TopicName, TryPublishError,
+};
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn any_port() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+fn small(shards: usize) -> EngineBuilder {
+    let config = Config { connections_max: 64, ..Config::default() };
+    Engine::builder().listen(any_port()).shards(shards).config(config)
+}
+
+fn topic(name: &str) -> TopicName {
+    TopicName::parse(name).expect("a valid name")
+}
+
+/// The next message, which has to come soon.
+fn next(subscription: &mut Subscription) -> (u64, Message) {
+    match subscription.recv_timeout(SOON) {
+        Ok(Some(Delivery::Message { seq, message })) => (seq, message),
+        other => panic!("expected a message, not {other:?}"),
+    }
+}
+
+#[test]
+fn what_is_published_arrives_on_every_topic_wherever_its_home_is() {
+    let engine = small(2).start().expect("it starts");
+    for number in 0..20 {
+        let topic = topic(&format!("topic {number}"));
+        let mut subscription = engine.subscribe(&topic).expect("subscribed");
+        let messages = [Message::text("text"), Message::binary(vec![0, 255]), Message::text("")];
+        for (message, seq) in messages.iter().zip(1..) {
+            assert_eq!(engine.publish_acked(&topic, message.clone()), Ok(seq));
+            assert_eq!(next(&mut subscription), (seq, message.clone()));
+        }
+        let json = Message::json("[1]").expect("JSON");
+        engine.publish(&topic, json).expect("published");
+        let (seq, message) = next(&mut subscription);
+        assert_eq!(
+            (seq, message.kind(), message.as_text()),
+            (4, Kind::Text, Some("[1]")),
+            "JSON arrives as text"
+        );
+    }
+    assert_eq!(engine.stats().iter().map(|stats| stats.published.get()).sum::<u64>(), 80);
+}
+
+#[test]
+fn subscribers_see_the_messages_of_many_threads_in_one_order() {
+    const PUBLISHERS: usize = 4;
+    const EACH: usize = 500;
+    let engine = small(2).start().expect("it starts");
+    let topic = topic("busy");
+    let subscriptions: Vec<_> = (0..3).map(|_| engine.subscribe(&topic).expect("subscribed")).collect();
+    let orders: Vec<Vec<String>> = thread::scope(|scope| {
+        for publisher in 0..PUBLISHERS {
+            let (engine, topic) = (&engine, &topic);
+            scope.spawn(move || {
+                for number in 0..EACH {
+                    engine.publish(topic, format!("{publisher} {number:06}")).expect("published");
+                }
+            });
+        }
+        let read = |mut subscription: Subscription| {
+            let read_one = |seq| {
+                let (got, message) = next(&mut subscription);
+                assert_eq!(got, seq as u64, "nothing is lost or doubled");
+                message.as_text().expect("text").to_owned()
+            };
+            (1..=PUBLISHERS * EACH).map(read_one).collect()
+        };
+        let readers: Vec<_> = subscriptions.into_iter().map(|each| scope.spawn(move || read(each))).collect();
+        readers.into_iter().map(|reader| reader.join().expect("read to the end")).collect()
+    });
+    assert!(orders.iter().all(|order| *order == orders[0]), "all subscribers see the same order");
+    for publisher in 0..PUBLISHERS {
+        let mine: Vec<_> =
+            orders[0].iter().filter(|text| text.starts_with(&format!("{publisher} "))).collect();
+        assert_eq!(mine.len(), EACH);
+        assert!(mine.is_sorted(), "each publisher's messages keep their order");
+    }
+}
+
+#[cfg(feature = "control")]
+#[test]
+fn a_task_of_any_runtime_can_subscribe() {
+    let engine = small(1).start().expect("it starts");
+    let topic = topic("async");
+    let mut subscription = engine.subscribe(&topic).expect("subscribed");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        assert!(tokio::time::timeout(Duration::from_millis(20), subscription.next()).await.is_err());
+        engine.publish(&topic, "after a dropped future").expect("published");
+        let delivery = tokio::time::timeout(SOON, subscription.next()).await.expect("in time");
+        let message = Message::text("after a dropped future");
+        assert_eq!(delivery, Some(Delivery::Message { seq: 1, message }));
+    });
+}
+
+#[test]
+fn a_shutdown_delivers_what_was_published_and_then_ends() {
+    let engine = small(2).start().expect("it starts");
+    let topic = topic("last words");
+    let mut subscription = engine.subscribe(&topic).expect("subscribed");
+    for number in 0..1000 {
+        engine.publish(&topic, number.to_string()).expect("published");
+    }
+    engine.shutdown(SOON);
+    for seq in 1..=1000 {
+        assert_eq!(next(&mut subscription), (seq, Message::text((seq - 1).to_string())));
+    }
+    assert_eq!(subscription.recv(), None);
+    assert_eq!(subscription.recv_timeout(SOON), Ok(None), "the end stays the end");
+
+    assert_eq!(engine.publish(&topic, "late"), Err(PublishError::ShuttingDown));
+    assert_eq!(engine.publish_acked(&topic, "late"), Err(PublishError::ShuttingDown));
+    let refused = Err(TryPublishError::Refused(PublishError::ShuttingDown));
+    assert_eq!(engine.try_publish(&topic, "late"), refused);
+    assert_eq!(engine.subscribe(&topic).map(drop), Err(PublishError::ShuttingDown));
+    engine.shutdown(SOON);
+}
+
+#[test]
+fn a_dropped_engine_leaves_its_address() {
+    let engine = small(2).start().expect("it starts");
+    let addr = engine.addr();
+    assert_ne!(addr.port(), 0);
+    TcpStream::connect(addr).expect("it listens");
+    let taken = small(2).listen(addr).start().expect_err("the address is taken");
+    assert!(matches!(taken, StartError::Listen(..)), "{taken:?}");
+    assert_eq!(taken.to_string(), format!("{addr} is in use: another program listens there"));
+    drop(engine);
+    small(2).listen(addr).start().expect("the address is free");
+}
+
+#[test]
+fn limits_are_told_to_whoever_reaches_them() {
+    let config = Config { connections_max: 64, topics_max: 2, message_bytes_max: 8, ..Config::default() };
+    let engine = small(2).config(config).start().expect("it starts");
+    assert_eq!(engine.publish_acked(&topic("1"), "12345678"), Ok(1));
+    assert_eq!(engine.publish_acked(&topic("1"), "123456789"), Err(PublishError::TooLarge));
+    assert_eq!(engine.publish(&topic("1"), "123456789"), Err(PublishError::TooLarge));
+    assert_eq!(engine.publish_acked(&topic("2"), "2"), Ok(1));
+    assert_eq!(engine.publish_acked(&topic("3"), "3"), Err(PublishError::TooManyTopics));
+    assert_eq!(engine.subscribe(&topic("3")).map(drop), Err(PublishError::TooManyTopics));
+
+    let broken = small(1).config(Config { topics_max: 0, ..Config::default() }).start();
+    assert!(matches!(broken, Err(StartError::Config(_))), "{broken:?}");
+}
+
+#[test]
+fn a_full_inbox_gives_the_message_back_and_publish_waits() {
+    let config = Config { connections_max: 64, inbox_commands_max: 16, ..Config::default() };
+    let engine = small(1).config(config).start().expect("it starts");
+    let topic = topic("crowded");
+    let mut subscription = engine.subscribe(&topic).expect("subscribed");
+    // Sixteen fit in; the shard has to wake up before it takes the first of them.
+    let mut taken = 0;
+    let message = loop {
+        match engine.try_publish(&topic, taken.to_string()) {
+            Ok(()) => taken += 1,
+            Err(TryPublishError::Full(message)) => break message,
+            Err(error) => panic!("{error}"),
+        }
+        assert!(taken < 1_000_000, "the inbox has a bound");
+    };
+    assert_eq!(message, Message::text(taken.to_string()));
+    for number in taken..taken + 1000 {
+        engine.publish(&topic, number.to_string()).expect("there is room again and again");
+    }
+    for number in 0..taken + 1000 {
+        assert_eq!(next(&mut subscription), (number + 1, Message::text(number.to_string())));
+    }
+}
+
+/// Set for the process that is to die.
+const VICTIM: &str = "EMBEDDING_TEST_VICTIM";
+
+#[test]
+fn a_shard_that_panics_ends_the_process() {
+    if std::env::var_os(VICTIM).is_some() {
+        panic_in_a_shard();
+        unreachable!("the process should be gone");
+    }
+    let me = std::env::current_exe().expect("a path");
+    let child = Command::new(me)
+        .args(["--exact", "a_shard_that_panics_ends_the_process", "--nocapture"])
+        .env(VICTIM, "1")
+        .output()
+        .expect("it runs");
+    let report = String::from_utf8_lossy(&child.stderr);
+    assert_eq!(child.status.code(), None, "it ends by a signal: {report}");
+    for words in ["a waker of the test", "shard 0 failed", "The process ends"] {
+        assert!(report.contains(words), "{words:?} is missing in {report}");
+    }
+}
+
+/// A waker is called on the shard's thread, so one that panics is a shard that panics.
+fn panic_in_a_shard() {
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker of the test");
+        }
+    }
+
+    let engine = small(1).start().expect("it starts");
+    let mut subscription = engine.subscribe(&topic("a")).expect("subscribed");
+    let waker = Waker::from(Arc::new(Panics));
+    let poll = subscription.poll_next(&mut Context::from_waker(&waker));
+    assert_eq!(poll, Poll::Pending);
+    engine.publish(&topic("a"), "now").expect("published");
+    thread::sleep(SOON);
+}
