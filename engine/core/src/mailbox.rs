@@ -29,12 +29,12 @@ pub(crate) struct ConnRef {
     pub(crate) generation: u32,
 }
 
-/// Who wants to know the sequence number of a message.
+/// Who wants to know what became of a message.
 pub(crate) enum Source {
-    /// Nobody.
+    /// A thread of the process that does not ask.
     Unasked,
-    /// A `/stream` connection that gave its publish an id.
-    Connection { shard: usize, conn: ConnRef, id: Id },
+    /// A connection. It hears of success only if it gave an id, and of failure always.
+    Connection { shard: usize, conn: ConnRef, id: Option<Id> },
     /// Another thread of the process.
     Caller(Ack),
 }
@@ -76,7 +76,7 @@ impl fmt::Debug for Command {
 #[derive(Debug)]
 pub(crate) enum Reply {
     Attached { reader: u32, log: Result<Arc<Log>, PublishError> },
-    Published { conn: ConnRef, id: Id, topic: TopicName, result: Result<u64, PublishError> },
+    Published { conn: ConnRef, id: Option<Id>, topic: TopicName, result: Result<u64, PublishError> },
 }
 
 /// How large a mailbox's queues are.

@@ -65,7 +65,7 @@ pub struct StatView {
 shard_stats! {
     Gauge connections: "Open connections, handshakes included.",
     Counter accepted: "Connections accepted.",
-    Counter accept_stopped: "Times that accepting stopped for a lack of descriptors or memory.",
+    Counter accept_stopped: "Times that accepting stopped because all connections were in use, or for a lack of memory.",
     Counter upgraded: "Handshakes completed.",
     Counter rejected: "Requests answered with an HTTP error.",
     Counter handshake_timeouts: "Connections that did not complete a handshake in time.",

@@ -33,7 +33,7 @@
 //! **A shard that panics ends the process**, embedding or not: half an engine would look alive and deliver nothing. It
 //! writes a report to standard error and aborts. What a peer sends cannot cause this, short of a defect.
 //!
-//! The features `control` (on by default, through `program`) adds the [`control`] port: HTTP publishing, metrics and a
+//! The feature `control` (on by default, through `program`) adds the [`control`] port: HTTP publishing, metrics and a
 //! viewer page. `program` adds what the `fanfare` binary needs. A program that only embeds the engine turns both off.
 //!
 //! The files, in the order in which a message meets them:
@@ -44,6 +44,11 @@
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+
+/// The example of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
 
 #[cfg(feature = "control")]
 pub mod control;

@@ -131,10 +131,6 @@ pub enum ErrorCode {
     NotSubscribed,
     /// The server's topics are at their limit.
     TooManyTopics,
-    /// The message is over the limit.
-    TooLarge,
-    /// The server cannot take more at the moment.
-    Busy,
     /// The server is shutting down.
     ShuttingDown,
 }
@@ -152,8 +148,6 @@ impl ErrorCode {
             Self::TooManySubscriptions => "too_many_subscriptions",
             Self::NotSubscribed => "not_subscribed",
             Self::TooManyTopics => "too_many_topics",
-            Self::TooLarge => "too_large",
-            Self::Busy => "busy",
             Self::ShuttingDown => "shutting_down",
         }
     }
@@ -181,8 +175,6 @@ impl ErrorCode {
             Self::TooManySubscriptions => "This connection has as many subscriptions as it may have.",
             Self::NotSubscribed => "This connection has no such subscription.",
             Self::TooManyTopics => "The server has as many topics as it may have.",
-            Self::TooLarge => "The message is longer than the server accepts.",
-            Self::Busy => "The server cannot take more messages at the moment; try again later.",
             Self::ShuttingDown => "The server is shutting down.",
         }
     }

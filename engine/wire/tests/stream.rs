@@ -181,8 +181,8 @@ fn replies() {
     });
     written(r#"{"id":1,"op":"pong"}"#, |out| stream::write_pong(out, id));
     written(r#"{"op":"pong"}"#, |out| stream::write_pong(out, None));
-    let refusal = |id, op| Refusal { id, op, error: ErrorCode::Busy };
-    let error = r#""error":{"code":"busy","message":"The server cannot take more messages at the moment; try again later."}}"#;
+    let refusal = |id, op| Refusal { id, op, error: ErrorCode::ShuttingDown };
+    let error = r#""error":{"code":"shutting_down","message":"The server is shutting down."}}"#;
     written(&format!(r#"{{"id":1,"op":"publish","ok":false,{error}"#), |out| {
         stream::write_refusal(out, &refusal(Some(Id::Number(1)), Some(OpName::Publish)));
     });
@@ -201,8 +201,6 @@ fn errors_have_a_code_and_a_sentence() {
         ErrorCode::TooManySubscriptions,
         ErrorCode::NotSubscribed,
         ErrorCode::TooManyTopics,
-        ErrorCode::TooLarge,
-        ErrorCode::Busy,
         ErrorCode::ShuttingDown,
     ];
     for error in all {

@@ -1,7 +1,7 @@
 //! From a request to a session: which paths there are, and what each is for.
 
 use fanfare_io::Driver;
-use fanfare_wire::handshake::server::{Reject, Request, Upgrade};
+use fanfare_wire::handshake::server::{Method, Reject, Request, Upgrade};
 use fanfare_wire::topic::TopicName;
 
 use super::Shard;
@@ -60,7 +60,7 @@ fn publishes_json(request: &Request) -> Result<bool, Reject> {
     match request.query_value("data").as_deref() {
         None | Some("text") => Ok(false),
         Some("json") => Ok(true),
-        Some(_) => Err(Reject::bad_request("The query value 'data' must be 'text' or 'json'.")),
+        Some(_) => Err(Reject::bad_request("the query value data must be text or json")),
     }
 }
 
@@ -73,7 +73,9 @@ fn topics_asked(request: &Request, limit: usize) -> Result<Vec<TopicName>, Rejec
             topics.push(topic);
         }
         if topics.len() > limit {
-            return Err(Reject::bad_request("The query value 'topics' names more topics than allowed."));
+            return Err(Reject::bad_request(
+                "the query value topics names more topics than a connection may subscribe to",
+            ));
         }
     }
     Ok(topics)
@@ -83,11 +85,13 @@ impl<D: Driver> Shard<D> {
     /// Acts on a whole request head.
     pub(super) fn route(&mut self, slot: u32, request: &Request) {
         if self.drain.is_running() {
-            self.reject(slot, &Reject::service_unavailable("The server is shutting down.", 1));
+            self.reject(slot, &Reject::service_unavailable("the server is shutting down", 1));
             return;
         }
-        if let Err(reject) = self.start_session(slot, request) {
-            self.reject(slot, &reject);
+        match self.start_session(slot, request) {
+            Ok(()) => {}
+            Err(reject) if request.method == Method::Head => self.reject_head(slot, &reject),
+            Err(reject) => self.reject(slot, &reject),
         }
     }
 

@@ -25,8 +25,8 @@ const SWEEP_NS: u64 = 100 * NS_PER_MS;
 const SWEPT_EACH_TIME: usize = 512;
 
 impl<D: Driver> Shard<D> {
-    /// Publishes a connection's message. The result is there at once if the topic's home is here; otherwise the home
-    /// shard answers later, if there is an id, and the connection may be held until the message is on its way.
+    /// Publishes a connection's message. [`Self::published`] follows at once if the topic's home is here; otherwise
+    /// when the home shard has answered, and the connection may be held until the message is on its way.
     pub(super) fn publish(
         &mut self,
         slot: u32,
@@ -34,16 +34,19 @@ impl<D: Driver> Shard<D> {
         kind: Kind,
         payload: &[u8],
         id: Option<Id>,
-    ) -> Option<Result<u64, PublishError>> {
+    ) {
         if self.drain.is_running() {
-            return Some(Err(PublishError::ShuttingDown));
+            self.published(slot, topic, id, Err(PublishError::ShuttingDown));
+            return;
         }
         let home = self.plane.home_of(topic);
         if home == self.index {
-            return Some(self.publish_here(topic, kind, payload));
+            let result = self.publish_here(topic, kind, payload);
+            self.published(slot, topic, id, result);
+            return;
         }
         let conn = self.conns.reference(slot);
-        let source = id.map_or(Source::Unasked, |id| Source::Connection { shard: self.index, conn, id });
+        let source = Source::Connection { shard: self.index, conn, id };
         let message = Message { kind, payload: self.copy(payload) };
         let command = Command::Publish { topic: topic.clone(), message, source };
         // Behind what waits already, so that everything of one shard keeps its order.
@@ -55,7 +58,6 @@ impl<D: Driver> Shard<D> {
             self.stalled[home].push_back(conn);
             self.hold(slot, Holds::PUBLISH);
         }
-        None
     }
 
     /// Sequences a message of a topic whose home is here.
@@ -199,7 +201,7 @@ impl<D: Driver> Shard<D> {
             Reply::Attached { reader, log } => self.attached(reader, log),
             Reply::Published { conn, id, topic, result } => {
                 if let Some(slot) = self.open_slot_of(conn) {
-                    self.published(slot, &topic, Some(id), result);
+                    self.published(slot, &topic, id, result);
                 }
             }
         }
@@ -216,6 +218,7 @@ impl<D: Driver> Shard<D> {
                 match source {
                     Source::Unasked => {}
                     Source::Caller(ack) => ack(result),
+                    Source::Connection { id: None, .. } if result.is_ok() => {}
                     Source::Connection { shard, conn, id } => {
                         self.reply(shard, Reply::Published { conn, id, topic, result });
                     }

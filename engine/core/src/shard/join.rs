@@ -132,7 +132,9 @@ impl<D: Driver> Shard<D> {
     /// All topics of a join are there, or were refused.
     fn joined(&mut self, slot: u32) {
         let joining = self.conns[slot].joining.take().expect("a join ends once");
-        let Joining { purpose, subs, refused, .. } = *joining;
+        let Joining { purpose, mut subs, refused, .. } = *joining;
+        // Topics of other shards came in any order.
+        subs.sort_by(|a, b| self.topic_of(*a).cmp(self.topic_of(*b)));
         if let Some(error) = refused {
             for sub in subs {
                 // Subscriptions from before this join stay.
@@ -142,8 +144,7 @@ impl<D: Driver> Shard<D> {
             }
             match purpose {
                 JoinPurpose::Upgrade { .. } => {
-                    let reason = "The server holds as many topics as it may.";
-                    self.reject(slot, &Reject::service_unavailable(reason, 5));
+                    self.reject(slot, &Reject::service_unavailable(error.to_string(), 5));
                 }
                 JoinPurpose::Reply { id } => self.refuse(slot, OpName::Subscribe, id, error.into()),
             }
@@ -154,6 +155,10 @@ impl<D: Driver> Shard<D> {
             }
         }
         self.release(slot, Holds::JOIN);
+    }
+
+    fn topic_of(&self, sub: u32) -> &TopicName {
+        &self.readers.slab[self.subs[sub].reader].topic
     }
 
     /// Writes the answer that makes the subscriptions known.
@@ -172,10 +177,7 @@ impl<D: Driver> Shard<D> {
             return;
         }
         let mut text = Vec::new();
-        let topics = subs.iter().map(|sub| {
-            let sub = &self.subs[*sub];
-            (&*self.readers.slab[sub.reader].topic, sub.cursor - 1)
-        });
+        let topics = subs.iter().map(|sub| (&**self.topic_of(*sub), self.subs[*sub].cursor - 1));
         stream::write_subscribed(&mut text, id.as_ref(), topics);
         self.say(slot, |outbox| frame::write(outbox, frame::Opcode::Text, true, &text, None));
     }

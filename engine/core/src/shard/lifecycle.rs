@@ -14,6 +14,9 @@ use super::{NS_PER_MS, Shard};
 /// How long to leave a listener alone that has no room for another connection.
 const ACCEPT_RETRY_NS: u64 = 100 * NS_PER_MS;
 
+/// How long to be quiet after saying so.
+const ACCEPT_WARN_NS: u64 = 10_000 * NS_PER_MS;
+
 impl<D: Driver> Shard<D> {
     /// Starts the closing handshake, or answers the peer's close frame.
     pub(super) fn close(&mut self, slot: u32, code: CloseCode, reason: &str) {
@@ -50,9 +53,18 @@ impl<D: Driver> Shard<D> {
 
     /// Refuses an upgrade with an HTTP answer, the last of the connection.
     pub(super) fn reject(&mut self, slot: u32, reject: &Reject) {
+        self.answer(slot, |answer| reject.write(answer));
+    }
+
+    /// As [`Self::reject`], for a HEAD request: an answer without a body (RFC 9110 section 9.3.2).
+    pub(super) fn reject_head(&mut self, slot: u32, reject: &Reject) {
+        self.answer(slot, |answer| reject.write_head(answer));
+    }
+
+    fn answer(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
         self.stats.rejected.add(1);
         let mut answer = Vec::new();
-        reject.write(&mut answer);
+        write(&mut answer);
         self.conns[slot].deaf = true;
         self.say_last(slot, &answer);
     }
@@ -132,8 +144,15 @@ impl<D: Driver> Shard<D> {
         self.accepting = false;
         self.accept_due = self.now + ACCEPT_RETRY_NS;
         if !self.drain.is_running() {
-            self.stats.accept_stopped.add(1);
-            tracing::warn!(shard = self.index, connections = self.conns.len(), %error, "accepting stopped");
+            // It is tried again and again while there is no room; once is enough to count.
+            if !std::mem::replace(&mut self.accept_refused, true) {
+                self.stats.accept_stopped.add(1);
+            }
+            if self.now >= self.accept_warn_due {
+                self.accept_warn_due = self.now + ACCEPT_WARN_NS;
+                let (connections, connections_max) = (self.conns.len(), self.config().connections_max);
+                tracing::warn!(shard = self.index, connections, connections_max, %error, "no room for connections");
+            }
         }
     }
 

@@ -98,6 +98,10 @@ pub struct Shard<D: Driver> {
     copies: BytesMut,
 
     accepting: bool,
+    /// Nobody was accepted since accepting stopped.
+    accept_refused: bool,
+    /// When the log may say so again.
+    accept_warn_due: u64,
     /// When accepting is tried again, if it stopped.
     accept_due: u64,
     /// When topics are swept next.
@@ -145,6 +149,8 @@ impl<D: Driver> Shard<D> {
             replies_out: VecDeque::new(),
             copies: BytesMut::new(),
             accepting: true,
+            accept_refused: false,
+            accept_warn_due: now,
             accept_due: now,
             sweep_due: now,
             drain: Drain::default(),

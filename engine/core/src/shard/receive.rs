@@ -34,6 +34,7 @@ impl<D: Driver> Shard<D> {
 
     fn accepted(&mut self, conn: ConnId) {
         let slot = conn.index() as u32;
+        self.accept_refused = false;
         self.conns.insert(slot, self.now);
         self.stats.accepted.add(1);
         self.stats.connections.set(self.conns.len() as u64);
@@ -172,7 +173,8 @@ impl<D: Driver> Shard<D> {
         let mut decoder = std::mem::take(&mut self.conns[slot].decoder);
         loop {
             let conn = &self.conns[slot];
-            let over = conn.state >= State::Lingering || (conn.state == State::Closing && (conn.peer_closed || conn.deaf));
+            let over = conn.state >= State::Lingering
+                || (conn.state == State::Closing && (conn.peer_closed || conn.deaf));
             if over {
                 // Nothing that still comes matters.
                 return total;

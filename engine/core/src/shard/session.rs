@@ -2,6 +2,7 @@
 
 use fanfare_io::Driver;
 use fanfare_wire::close::CloseCode;
+use fanfare_wire::stream::Id;
 use fanfare_wire::topic::TopicName;
 use fanfare_wire::{Kind, stream};
 
@@ -66,18 +67,31 @@ impl<D: Driver> Shard<D> {
                     return;
                 }
                 let topic = publisher.topic.clone();
-                self.publish_raw(slot, &topic, kind, payload);
+                self.publish(slot, &topic, kind, payload, None);
             }
         }
     }
 
-    fn publish_raw(&mut self, slot: u32, topic: &TopicName, kind: Kind, payload: &[u8]) {
-        match self.publish(slot, topic, kind, payload, None) {
-            Some(Err(PublishError::TooManyTopics)) => {
-                self.close(slot, CloseCode::TRY_LATER, "the server holds as many topics as it may");
+    /// What became of a message of this connection.
+    pub(super) fn published(
+        &mut self,
+        slot: u32,
+        topic: &TopicName,
+        id: Option<Id>,
+        result: Result<u64, PublishError>,
+    ) {
+        match (&self.conns[slot].session, result) {
+            (Session::Stream(_), _) => self.reply_published(slot, topic, id, result),
+            (_, Err(error @ PublishError::TooManyTopics)) => {
+                self.close(slot, CloseCode::TRY_LATER, &error.to_string());
             }
-            // During a shutdown the close frame says it.
-            Some(Ok(_) | Err(PublishError::ShuttingDown)) | None => {}
+            // Its closing handshake must not look like success.
+            (Session::Publish(_), Err(error @ PublishError::ShuttingDown)) => {
+                self.close(slot, CloseCode::GOING_AWAY, &error.to_string());
+            }
+            // A subscriber gets what is on its way first, and then the same close frame.
+            (Session::Raw { .. }, Err(PublishError::ShuttingDown)) => {}
+            (Session::Raw { .. } | Session::Publish(_), Ok(_)) | (Session::None, _) => {}
         }
     }
 }

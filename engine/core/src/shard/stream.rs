@@ -47,8 +47,8 @@ impl<D: Driver> Shard<D> {
         let id = request.id;
         match request.op {
             Op::Subscribe(topics) => self.subscribe(slot, topics, id),
-            Op::Unsubscribe(topics) => self.unsubscribe(slot, &topics, id.as_ref()),
-            Op::Publish { topic, data } => self.publish_json(slot, &topic, data, id),
+            Op::Unsubscribe(topics) => self.unsubscribe(slot, topics, id.as_ref()),
+            Op::Publish { topic, data } => self.publish(slot, &topic, Kind::Json, data.as_bytes(), id),
             Op::List => {
                 let subs = &self.session(slot).subs;
                 let names: Vec<TopicName> = subs.keys().cloned().collect();
@@ -81,15 +81,16 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    fn unsubscribe(&mut self, slot: u32, topics: &[TopicName], id: Option<&Id>) {
+    fn unsubscribe(&mut self, slot: u32, mut topics: Vec<TopicName>, id: Option<&Id>) {
+        topics.sort_unstable();
+        topics.dedup();
         let known = &self.session(slot).subs;
         if topics.iter().any(|topic| !known.contains_key(topic)) {
             self.refuse(slot, OpName::Unsubscribe, id.cloned(), ErrorCode::NotSubscribed);
             return;
         }
-        for topic in topics {
+        for topic in &topics {
             let Session::Stream(session) = &mut self.conns[slot].session else { return };
-            // A topic named twice is left once.
             if let Some(sub) = session.subs.remove(topic) {
                 self.remove_pending(slot, sub);
                 self.leave(sub);
@@ -98,14 +99,8 @@ impl<D: Driver> Shard<D> {
         self.say_json(slot, |out| stream::write_unsubscribed(out, id, topics.iter().map(|name| &**name)));
     }
 
-    fn publish_json(&mut self, slot: u32, topic: &TopicName, data: &str, id: Option<Id>) {
-        if let Some(result) = self.publish(slot, topic, Kind::Json, data.as_bytes(), id.clone()) {
-            self.published(slot, topic, id, result);
-        }
-    }
-
     /// Replies to a publish, if it was asked for or went wrong.
-    pub(super) fn published(
+    pub(super) fn reply_published(
         &mut self,
         slot: u32,
         topic: &TopicName,

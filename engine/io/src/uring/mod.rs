@@ -156,7 +156,11 @@ impl UringDriver {
                 None
             }
             // A half-close that fails finds the connection broken, which receiving tells.
-            Op::Shutdown => None,
+            Op::Shutdown => {
+                self.slots.clear(tag.index, flag::SHUTTING);
+                self.close_if_quiet(tag.index);
+                None
+            }
             Op::Socket => self.socket_completed(tag, result),
             Op::Prepare => {
                 self.connects.prepare_failed(tag, io::Error::from_raw_os_error(-result));
@@ -300,7 +304,7 @@ impl UringDriver {
     /// holds the socket.
     fn close_if_quiet(&mut self, slot: u32) {
         let has = |flag| self.slots.has(slot, flag);
-        if has(flag::CLOSING) && !has(flag::RECEIVING) && !has(flag::POLLING) {
+        if has(flag::CLOSING) && !has(flag::RECEIVING) && !has(flag::POLLING) && !has(flag::SHUTTING) {
             self.slots.set(slot, flag::CLOSED);
             self.ring.push(&Sqe::close(self.slots.tag(Op::Close, slot)));
         }
@@ -351,6 +355,7 @@ impl Driver for UringDriver {
 
     fn shutdown_write(&mut self, conn: ConnId) {
         let slot = self.slots.open(conn);
+        self.slots.set(slot, flag::SHUTTING);
         self.ring.push(&Sqe::shutdown_write(self.slots.tag(Op::Shutdown, slot)));
     }
 

@@ -18,6 +18,9 @@ pub(super) mod flag {
     pub(crate) const CLOSING: u8 = 1 << 4;
     /// The close itself is queued or submitted.
     pub(crate) const CLOSED: u8 = 1 << 5;
+    /// A half-close is on its way. A kernel thread does it, and looks up the slot only then: the slot must not name
+    /// another connection before.
+    pub(crate) const SHUTTING: u8 = 1 << 6;
 }
 
 #[derive(Clone, Copy, Default, Debug)]

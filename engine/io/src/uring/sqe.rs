@@ -75,7 +75,7 @@ impl Sqe {
     }
 
     pub(super) fn shutdown_write(tag: Tag) -> Self {
-        Self::tagged(opcode::Shutdown::new(Fixed(tag.index), libc::SHUT_WR).build(), tag).quiet()
+        Self::tagged(opcode::Shutdown::new(Fixed(tag.index), libc::SHUT_WR).build(), tag)
     }
 
     pub(super) fn close(tag: Tag) -> Self {

@@ -108,7 +108,7 @@ fn welcome(listen: SocketAddr, control: SocketAddr, shards: usize) -> String {
     let url =
         if ws == super::URL_DEFAULT["ws://".len()..] { String::new() } else { format!(" --url ws://{ws}") };
     let open = if listen.ip().to_canonical().is_loopback() && control.ip().to_canonical().is_loopback() {
-        "Everything on loopback is open: any program on this machine can publish and subscribe."
+        "Everything on loopback is open: any program on this machine, and any page in its browsers, can publish and subscribe."
     } else {
         "Nobody has to authenticate: whoever reaches these addresses can publish and subscribe."
     };
