@@ -1,15 +1,16 @@
 //! A connection as its shard knows it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fanfare_wire::decode::Decoder;
 use fanfare_wire::stream::Id;
+use fanfare_wire::topic::TopicName;
 
 use crate::log::Segment;
 use crate::mailbox::{Command, ConnRef};
 use crate::message::PublishError;
 
-use super::session::Session;
 use super::timers::Tick;
 
 /// Where a connection is in its life. It only moves down this list.
@@ -83,6 +84,45 @@ pub(super) enum JoinPurpose {
     Upgrade { answer: Vec<u8>, announce: bool },
     /// The reply to a subscribe operation.
     Reply { id: Option<Id> },
+}
+
+/// Where a raw connection's messages go.
+#[derive(Clone, Debug)]
+pub(super) struct Publisher {
+    pub(super) topic: TopicName,
+    /// Its text messages are JSON.
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) enum Session {
+    /// Not upgraded, or over.
+    #[default]
+    None,
+    /// `/ws/{topic}`: its subscription, once it stands.
+    Raw { publisher: Publisher, sub: Option<u32> },
+    /// `/pub/{topic}`.
+    Publish(Publisher),
+    /// `/stream`.
+    Stream(Box<StreamSession>),
+}
+
+impl Session {
+    /// All its subscriptions.
+    pub(super) fn subs(&self) -> impl Iterator<Item = u32> + '_ {
+        let (one, many) = match self {
+            Self::Raw { sub, .. } => (*sub, None),
+            Self::Stream(stream) => (None, Some(stream.subs.values().copied())),
+            Self::None | Self::Publish(_) => (None, None),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+}
+
+/// A `/stream` connection's own state.
+#[derive(Debug, Default)]
+pub(super) struct StreamSession {
+    pub(super) subs: BTreeMap<TopicName, u32>,
 }
 
 /// The end of a list of subscriptions.

@@ -5,9 +5,7 @@ use fanfare_wire::handshake::server::{Method, Reject, Request, Upgrade};
 use fanfare_wire::topic::TopicName;
 
 use super::Shard;
-use super::conn::JoinPurpose;
-use super::session::{Publisher, Session};
-use super::stream::StreamSession;
+use super::conn::{JoinPurpose, Publisher, Session, StreamSession};
 use crate::view::View;
 
 /// The subprotocol of `/ws` and `/pub`: payloads as they are. Offering it is optional.

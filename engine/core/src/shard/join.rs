@@ -10,8 +10,7 @@ use fanfare_wire::topic::TopicName;
 use fanfare_wire::{frame, stream};
 
 use super::Shard;
-use super::conn::{Holds, JoinPurpose, Joining, NIL, State};
-use super::session::Session;
+use super::conn::{Holds, JoinPurpose, Joining, NIL, Session, State};
 use super::subs::Sub;
 use crate::log::{Log, LogReader};
 use crate::mailbox::{Command, ConnRef};

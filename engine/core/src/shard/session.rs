@@ -1,4 +1,4 @@
-//! What a connection is for, and what its messages mean.
+//! What a client's messages mean: on a raw connection, something to publish.
 
 use fanfare_io::Driver;
 use fanfare_wire::close::CloseCode;
@@ -7,42 +7,8 @@ use fanfare_wire::topic::TopicName;
 use fanfare_wire::{Kind, stream};
 
 use super::Shard;
-use super::conn::State;
-use super::stream::StreamSession;
+use super::conn::{Session, State};
 use crate::message::PublishError;
-
-/// Where a raw connection's messages go.
-#[derive(Clone, Debug)]
-pub(super) struct Publisher {
-    pub(super) topic: TopicName,
-    /// Its text messages are JSON.
-    pub(super) json: bool,
-}
-
-#[derive(Debug, Default)]
-pub(super) enum Session {
-    /// Not upgraded, or over.
-    #[default]
-    None,
-    /// `/ws/{topic}`: its subscription, once it stands.
-    Raw { publisher: Publisher, sub: Option<u32> },
-    /// `/pub/{topic}`.
-    Publish(Publisher),
-    /// `/stream`.
-    Stream(Box<StreamSession>),
-}
-
-impl Session {
-    /// All its subscriptions.
-    pub(super) fn subs(&self) -> impl Iterator<Item = u32> + '_ {
-        let (one, many) = match self {
-            Self::Raw { sub, .. } => (*sub, None),
-            Self::Stream(stream) => (None, Some(stream.subs.values().copied())),
-            Self::None | Self::Publish(_) => (None, None),
-        };
-        one.into_iter().chain(many.into_iter().flatten())
-    }
-}
 
 impl<D: Driver> Shard<D> {
     /// Acts on one whole message of a client.

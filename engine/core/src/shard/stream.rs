@@ -1,7 +1,5 @@
 //! The JSON protocol's session: operations in, replies out.
 
-use std::collections::BTreeMap;
-
 use fanfare_io::Driver;
 use fanfare_wire::Kind;
 use fanfare_wire::close::CloseCode;
@@ -10,16 +8,9 @@ use fanfare_wire::stream::{self, ErrorCode, Id, Op, OpName, Refusal};
 use fanfare_wire::topic::TopicName;
 
 use super::Shard;
-use super::conn::JoinPurpose;
-use super::session::Session;
+use super::conn::{JoinPurpose, Session, StreamSession};
 use crate::message::PublishError;
 use crate::view::View;
-
-/// A `/stream` connection's own state.
-#[derive(Debug, Default)]
-pub(super) struct StreamSession {
-    pub(super) subs: BTreeMap<TopicName, u32>,
-}
 
 impl From<PublishError> for ErrorCode {
     fn from(error: PublishError) -> Self {
