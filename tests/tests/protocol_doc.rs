@@ -281,7 +281,7 @@ fn matches(expected: &[&str], lines: &[&str]) -> bool {
 }
 
 /// All error codes of `/stream`. Whoever adds one makes `is_listed` fail to compile, and adds it here and to the page.
-const ERRORS: [ErrorCode; 12] = [
+const ERRORS: [ErrorCode; 10] = [
     ErrorCode::BadJson,
     ErrorCode::UnknownOp,
     ErrorCode::BadArgs,
