@@ -144,6 +144,8 @@ pub(super) struct Conn {
     pub(super) peer_closed: bool,
     /// No close frame is expected of the peer, and whatever it still sends is dropped.
     pub(super) deaf: bool,
+    /// The socket reported an error: no send can succeed.
+    pub(super) broken: bool,
     /// The peer sent FIN.
     pub(super) peer_finished: bool,
     /// A ping is out and nothing was heard since.
@@ -180,6 +182,7 @@ impl Conn {
             blocked: false,
             peer_closed: false,
             deaf: false,
+            broken: false,
             peer_finished: false,
             pinged: false,
             decoder: Decoder::default(),
@@ -195,6 +198,12 @@ impl Conn {
             due: 0,
             batch_send: 0,
         }
+    }
+
+    /// Notes that nothing can be sent any more. What was received before still counts.
+    pub(super) fn break_off(&mut self) {
+        self.blocked = true;
+        self.broken = true;
     }
 
     /// True if there is anything to send.

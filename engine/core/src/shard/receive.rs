@@ -81,8 +81,7 @@ impl<D: Driver> Shard<D> {
                 self.peer_finished(slot);
             }
             ReceiveEnd::Error(_) => {
-                // Nothing can be sent any more.
-                conn.blocked = true;
+                conn.break_off();
                 conn.peer_finished = true;
                 if !conn.holds.any() {
                     self.finish_broken(slot);
@@ -97,7 +96,7 @@ impl<D: Driver> Shard<D> {
         if conn.holds.any() {
             return;
         }
-        let answering = conn.state == State::Closing && conn.has_work();
+        let answering = conn.state == State::Closing && conn.has_work() && !conn.broken;
         if !answering {
             self.finish_broken(slot);
         }

@@ -170,7 +170,7 @@ impl<D: Driver> Shard<D> {
         if let SendShort::Error(_) = cause {
             // What the peer sent before it went may still be on its way to us: receiving ends the connection.
             let conn = &mut self.conns[slot];
-            conn.blocked = true;
+            conn.break_off();
             if !conn.receiving && !conn.holds.any() {
                 self.finish_broken(slot);
             }
