@@ -8,7 +8,7 @@
 //! - `server`: an engine on io_uring, inside the test's process
 //! - `raw`: a WebSocket client that hides nothing, and can misbehave
 //! - `witness`: a well-behaved subscriber, which must never notice what others do
-//! - `foreign`: clients in other languages
+//! - `foreign`: clients in other languages; `scenarios`: what they play
 
 #![forbid(unsafe_code)]
 
@@ -16,5 +16,6 @@ pub mod cluster;
 pub mod foreign;
 pub mod peer;
 pub mod raw;
+pub mod scenarios;
 pub mod server;
 pub mod witness;

@@ -1,0 +1,218 @@
+"""Scenarios of Fanfare's tests with the library `websockets`: client.py SCENARIO URL.
+
+A scenario prints where it stands, a line at a time, may wait for lines on standard input, and ends with status 0 if
+all went as it should.
+"""
+
+import asyncio
+import json
+import sys
+
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
+from websockets.frames import Close
+
+URL = sys.argv[2]
+CROWD = 200
+MEBIBYTE = 1 << 20
+
+
+def open_(path, **options):
+    # No proxy of the environment stands between the test and its server.
+    return connect(URL + path, proxy=None, open_timeout=30, close_timeout=30, **options)
+
+
+def say(line):
+    print(line, flush=True)
+
+
+async def hear():
+    return (await asyncio.to_thread(sys.stdin.readline)).strip()
+
+
+async def messages():
+    """Each message that one client sends reaches it and another one, as it was sent and in order."""
+    sent = ["", "text", "gr\u00fc\u00dfe \U0001f600", b"", b"\x00\xff", "x" * 125, "x" * 126, b"y" * 65535, b"z" * 65536]
+    sent += ["\u00e9" * (MEBIBYTE // 2), bytes(range(256)) * (MEBIBYTE // 256)]
+    async with open_("/ws/messages") as one, open_("/ws/messages") as other, open_("/pub/messages") as publisher:
+        for sender in (one, publisher):
+            for message in sent:
+                await sender.send(message)
+            for receiver in (one, other):
+                for message in sent:
+                    assert await receiver.recv() == message
+
+
+async def fragments():
+    """A message sent in fragments arrives as one."""
+    text = ["eins, ", "", "zwei \u20ac, ", "drei"]
+    data = [bytes([number % 256]) * 1000 for number in range(300)]
+
+    async def slowly(parts):
+        for part in parts:
+            yield part
+            await asyncio.sleep(0)
+
+    async with open_("/ws/fragments") as one, open_("/ws/fragments") as other:
+        for parts, whole in ((text, "".join(text)), (data, b"".join(data))):
+            await one.send(parts)
+            await one.send(slowly(parts))
+            for receiver in (one, other):
+                assert await receiver.recv() == whole
+                # The engine writes one frame for a message, however it was received.
+                frames = [frame async for frame in receiver.recv_streaming()]
+                assert [frame for frame in frames if frame] == [whole]
+
+
+async def stream():
+    """The JSON protocol, with ids."""
+
+    async def ask(client, **request):
+        await client.send(json.dumps(request))
+        return json.loads(await client.recv())
+
+    async with open_("/stream", subprotocols=["fanfare.v1.json"]) as one, open_("/stream?topics=a,b") as other:
+        assert one.subprotocol == "fanfare.v1.json"
+        announced = json.loads(await other.recv())
+        assert announced["op"] == "subscribe" and announced["ok"] is True and "id" not in announced
+        assert sorted(topic["topic"] for topic in announced["topics"]) == ["a", "b"]
+
+        reply = await ask(one, op="subscribe", args=["a", "c"], id=1)
+        topics = [{"topic": "a", "seq": 0}, {"topic": "c", "seq": 0}]
+        assert reply == {"id": 1, "op": "subscribe", "ok": True, "topics": topics}
+        assert await ask(one, op="list", id="mine") == {"id": "mine", "op": "list", "ok": True, "topics": ["a", "c"]}
+        assert await ask(one, op="ping", id=2) == {"id": 2, "op": "pong"}
+        assert await ask(one, op="ping") == {"op": "pong"}
+
+        data = {"nested": [1, 2.5, None, True, "\u00e9\u2028\U0001f600"], "empty": {}}
+        await one.send(json.dumps({"op": "publish", "args": {"topic": "a", "data": data}, "id": 3}))
+        got = [json.loads(await one.recv()) for _ in range(2)]
+        assert {"id": 3, "op": "publish", "ok": True, "topic": "a", "seq": 1} in got
+        assert {"topic": "a", "seq": 1, "data": data} in got
+        assert json.loads(await other.recv()) == {"topic": "a", "seq": 1, "data": data}
+
+        reply = await ask(one, op="unsubscribe", args=["a"], id=4)
+        assert reply == {"id": 4, "op": "unsubscribe", "ok": True, "topics": ["a"]}
+        reply = await ask(one, op="publish", args={"topic": "a", "data": "not for me"}, id=5)
+        assert reply == {"id": 5, "op": "publish", "ok": True, "topic": "a", "seq": 2}
+        assert json.loads(await other.recv())["data"] == "not for me"
+
+        for request, code in (
+            ({"op": "subscribe", "args": [" a"], "id": 6}, "bad_topic"),
+            ({"op": "subscribe", "args": "a", "id": 7}, "bad_args"),
+            ({"op": "unsubscribe", "args": ["a"], "id": 8}, "not_subscribed"),
+            ({"op": "publish", "args": {"topic": "a", "data": 1}, "qos": 2, "id": 9}, "unknown_field"),
+            ({"op": "sing", "id": 10}, "unknown_op"),
+        ):
+            reply = await ask(one, **request)
+            assert reply["id"] == request["id"] and reply["ok"] is False, reply
+            assert reply["error"]["code"] == code and reply["error"]["message"].endswith("."), reply
+
+        # What other endpoints and the library publish.
+        async with open_("/ws/b") as raw:
+            await raw.send("text")
+            await raw.send(b"\x00\xff")
+        assert json.loads(await other.recv()) == {"topic": "b", "seq": 1, "data": "text"}
+        assert json.loads(await other.recv()) == {"topic": "b", "seq": 2, "data": "AP8=", "encoding": "base64"}
+
+
+async def pings():
+    """The client's pings are answered, its own keepalive included."""
+    async with open_("/ws/pings", ping_interval=0.02, ping_timeout=30) as client:
+        for payload in (b"", b"ping", b"p" * 125):
+            await asyncio.wait_for(await client.ping(payload), 30)
+        # The keepalive measures the time to each of its own pongs.
+        while client.latency == 0:
+            await asyncio.sleep(0.01)
+        await client.pong(b"nobody asked")
+        await client.send("and it goes on")
+        assert await client.recv() == "and it goes on"
+
+
+async def closes():
+    """The server's close frame repeats the client's code, or says what the client did wrong."""
+    for path in ("/ws/closes", "/pub/closes", "/stream"):
+        for code in (1000, 1001, 1011, 3000, 4321):
+            client = await open_(path)
+            await client.close(code, "because")
+            assert client.close_code == code, client.close_code
+            assert client.protocol.close_rcvd == Close(code, ""), client.protocol.close_rcvd
+            assert client.protocol.close_rcvd_then_sent is False
+    for path, message, code in (
+        ("/ws/closes", b"x" * (MEBIBYTE + 1), 1009),
+        ("/ws/closes", [b"x" * MEBIBYTE, b"x"], 1009),
+        ("/stream", b"{}", 1003),
+        ("/pub/closes?data=json", "{", 1007),
+    ):
+        client = await open_(path)
+        try:
+            await client.send(message)
+            await client.recv()
+        except ConnectionClosedError as error:
+            assert error.rcvd is not None and error.rcvd.code == code and error.rcvd.reason, error
+            assert error.rcvd_then_sent is True
+        else:
+            raise AssertionError(f"{path} took a message that it should not")
+        await client.wait_closed()
+
+
+async def deflate():
+    """The extension is offered and not agreed on, which changes nothing else."""
+    async with open_("/ws/deflate", compression="deflate") as client:
+        offered = client.request.headers["Sec-WebSocket-Extensions"]
+        assert offered.startswith("permessage-deflate"), offered
+        assert "Sec-WebSocket-Extensions" not in client.response.headers
+        assert client.protocol.extensions == []
+        for message in ("compressible " * 10_000, b"\x00" * 100_000):
+            await client.send(message)
+            assert await client.recv() == message
+
+
+async def refusals():
+    """A refused upgrade is told with its status and reason."""
+    for path, status in (("/", 404), ("/ws/", 400), ("/ws/a/b", 404), ("/stream?topics=%01", 400), ("/ws/a?data=x", 400)):
+        try:
+            await open_(path)
+        except InvalidStatus as error:
+            assert error.response.status_code == status, (path, error)
+            assert error.response.body.decode().count("\n") == 1, error.response.body
+        else:
+            raise AssertionError(f"{path} was upgraded")
+
+
+async def crowd():
+    """Many clients get the same messages in the same order. The test publishes, and compares with what it sees."""
+    clients = await asyncio.gather(*(open_("/ws/crowd") for _ in range(CROWD)))
+    say("ready")
+    count = int(await hear())
+
+    async def receive(client):
+        return [await client.recv() for _ in range(count)]
+
+    received = await asyncio.gather(*(receive(client) for client in clients))
+    assert all(each == received[0] for each in received)
+    for message in received[0]:
+        say(message)
+    await asyncio.gather(*(client.close() for client in clients))
+
+
+async def shutdown():
+    """The server shuts down: what it had published arrives, then 1001."""
+    async with open_("/ws/shutdown") as raw, open_("/stream?topics=shutdown") as stream:
+        await stream.recv()
+        say("ready")
+        count = int(await hear())
+        for client in (raw, stream):
+            for number in range(count):
+                message = json.loads(await client.recv())
+                assert (message if client is raw else message["data"]) == number, message
+            try:
+                await client.recv()
+            except ConnectionClosedOK as error:
+                assert error.rcvd.code == 1001 and error.rcvd_then_sent is True, error
+            else:
+                raise AssertionError("it goes on after the end")
+
+
+SCENARIOS = (messages, fragments, stream, pings, closes, deflate, refusals, crowd, shutdown)
+asyncio.run({scenario.__name__: scenario for scenario in SCENARIOS}[sys.argv[1]]())
