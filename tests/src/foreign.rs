@@ -39,8 +39,7 @@ pub fn python(target: &str) -> Option<Runtime> {
             .args(["-m", "pip", "install", "--disable-pip-version-check", "--requirement"])
             .arg(sources.join("requirements.txt")))
     });
-    let remedy =
-        "install python3 with the modules venv and pip (Debian: python3-venv), and let it reach pypi.org";
+    let remedy = "install python3 with the modules venv and pip (Debian: python3-venv), and let it reach the Python package index";
     found("Python clients", remedy, made)?;
     Some(Runtime { program, script: sources.join("client.py") })
 }
@@ -58,7 +57,7 @@ pub fn node(target: &str) -> Option<Runtime> {
         }
         run(Command::new("npm").args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(home))
     });
-    found("Node clients", "install Node 20 or later with npm, and let it reach registry.npmjs.org", made)?;
+    found("Node clients", "install Node 20 or later with npm, and let it reach the npm registry", made)?;
     Some(Runtime { program: "node".into(), script: home.join("client.mjs") })
 }
 
