@@ -33,7 +33,7 @@ pub struct Broadcast {
 }
 
 impl Broadcast {
-    /// Follows each message for at least a second at this rate, as far as [`WINDOW_MAX`] allows.
+    /// Follows each message for at least a second at this rate, as far as the limit of a window allows.
     pub fn new(subscribers: u32, messages_per_second: f64) -> Self {
         let window = (messages_per_second as u64).clamp(WINDOW_MIN, WINDOW_MAX).next_power_of_two();
         Self {

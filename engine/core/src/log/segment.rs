@@ -11,7 +11,7 @@ const SEALED: u32 = 1 << 31;
 
 /// Framed messages, one behind the other, ready to send.
 ///
-/// One [`SegmentWriter`] appends; any number of threads read what it has published. Published bytes
+/// One writer appends; any number of threads read what it has published. Published bytes
 /// never change, so they can be sent from here to every subscriber.
 pub struct Segment {
     /// Sequence number of the first message.
