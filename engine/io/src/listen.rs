@@ -13,15 +13,16 @@ pub struct ListenOptions {
     /// The most that the kernel buffers for one connection on its way out; the kernel doubles it for its own
     /// bookkeeping. `None` leaves it to the kernel's autotuning.
     pub send_buffer_bytes: Option<usize>,
-    /// A socket counts as full while so much of what it took was not sent yet. `None` for no such limit.
-    pub notsent_lowat_bytes: Option<u32>,
+    /// A socket counts as full while so many bytes of what it took were not sent yet: beyond that they are better off
+    /// in the sender's memory, once, than in every stalled socket. 0 for what `net.ipv4.tcp_notsent_lowat` says.
+    pub notsent_lowat_bytes: u32,
     /// Sends small messages at once, without waiting for the answer to earlier ones.
     pub nodelay: bool,
 }
 
 impl Default for ListenOptions {
     fn default() -> Self {
-        Self { backlog: 4096, send_buffer_bytes: None, notsent_lowat_bytes: None, nodelay: true }
+        Self { backlog: 4096, send_buffer_bytes: None, notsent_lowat_bytes: 128 * 1024, nodelay: true }
     }
 }
 
@@ -47,9 +48,7 @@ fn try_bind(addr: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener
     if let Some(bytes) = options.send_buffer_bytes {
         socket.set_send_buffer_size(bytes)?;
     }
-    if let Some(bytes) = options.notsent_lowat_bytes {
-        socket.set_tcp_notsent_lowat(bytes)?;
-    }
+    socket.set_tcp_notsent_lowat(options.notsent_lowat_bytes)?;
     socket.set_tcp_nodelay(options.nodelay)?;
     socket.bind(&addr.into())?;
     socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
@@ -69,7 +68,7 @@ mod tests {
         let options = ListenOptions {
             backlog: 16,
             send_buffer_bytes: Some(50_000),
-            notsent_lowat_bytes: Some(10_000),
+            notsent_lowat_bytes: 10_000,
             nodelay: true,
         };
         let first = bind("127.0.0.1:0".parse().expect("an address"), &options).expect("a port");

@@ -84,7 +84,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "N", help_heading = SOCKETS)]
     send_buffer_bytes: Option<usize>,
 
-    /// A connection counts as full while so many bytes of what it took were not sent yet
+    /// A connection counts as full while so many bytes of what it took were not sent yet; 0 for the kernel's limit
     #[arg(long, value_name = "N", help_heading = SOCKETS)]
     notsent_lowat_bytes: Option<u32>,
 
@@ -198,7 +198,7 @@ fn defaults() -> Vec<(&'static str, String)> {
     defaults.extend([
         ("accept_backlog_max", sockets.backlog.to_string()),
         ("send_buffer_bytes", or_kernel(sockets.send_buffer_bytes)),
-        ("notsent_lowat_bytes", or_kernel(sockets.notsent_lowat_bytes.map(|bytes| bytes as usize))),
+        ("notsent_lowat_bytes", sockets.notsent_lowat_bytes.to_string()),
         ("receive_buffers_max", driver.buffer_count.to_string()),
         ("receive_buffer_bytes", driver.buffer_bytes.to_string()),
     ]);
@@ -245,7 +245,7 @@ impl Settings {
             sockets: ListenOptions {
                 backlog: self.accept_backlog_max.unwrap_or(sockets.backlog),
                 send_buffer_bytes: self.send_buffer_bytes.or(sockets.send_buffer_bytes),
-                notsent_lowat_bytes: self.notsent_lowat_bytes.or(sockets.notsent_lowat_bytes),
+                notsent_lowat_bytes: self.notsent_lowat_bytes.unwrap_or(sockets.notsent_lowat_bytes),
                 ..sockets
             },
             receive_buffers: (
