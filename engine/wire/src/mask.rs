@@ -38,11 +38,16 @@ fn rotate(key: u32, by: usize) -> u32 {
     if cfg!(target_endian = "little") { key.rotate_right(bits) } else { key.rotate_left(bits) }
 }
 
-/// Eight bytes at a time, then four, then one: for short payloads.
+/// One block, then eight bytes at a time, then four, then one: for payloads of less than two blocks.
 #[inline]
 fn apply_words(buf: &mut [u8], key: u32) {
+    debug_assert!(buf.len() < VECTOR_MIN, "longer buffers have more than one block");
+    let (block, rest) = buf.as_chunks_mut::<BLOCK>();
+    if let Some(block) = block.first_mut() {
+        *block = xored(*block, key);
+    }
     let wide = u64::from(key) << 32 | u64::from(key);
-    let (words, rest) = buf.as_chunks_mut::<8>();
+    let (words, rest) = rest.as_chunks_mut::<8>();
     for word in words {
         *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
     }
