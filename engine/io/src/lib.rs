@@ -23,5 +23,5 @@ pub mod uring;
 mod wake;
 
 pub use driver::{Batch, ConnId, Driver, Event, NoSends, PARTS_MAX, ReceiveEnd, SendShort, Wait, Wake};
-pub use uring::UringDriver;
+pub use uring::{UringDriver, now_ns};
 pub use wake::Waker;

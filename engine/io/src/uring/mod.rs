@@ -128,6 +128,11 @@ impl UringDriver {
         self.acceptor.local_addr()
     }
 
+    /// How many system calls the driver has made since it stands: every one is an io_uring_enter.
+    pub fn enters(&self) -> u64 {
+        self.ring.enters()
+    }
+
     /// Turns one completion into the first event that it is, if any. Others go to `extra`.
     fn complete(&mut self, cqe: &cqueue::Entry) -> Option<Event<Bytes>> {
         let tag = Tag::from_bits(cqe.user_data());
@@ -315,7 +320,7 @@ impl Driver for UringDriver {
     type Bytes = Bytes;
 
     fn now(&self) -> u64 {
-        now()
+        now_ns()
     }
 
     fn accept(&mut self) {
@@ -374,7 +379,7 @@ impl Driver for UringDriver {
             _ if !self.extra.is_empty() => (0, None),
             Wait::No => (0, None),
             Wait::Forever => (1, None),
-            Wait::Until(at) => match at.saturating_sub(now()) {
+            Wait::Until(at) => match at.saturating_sub(now_ns()) {
                 0 => (0, None),
                 ns => (1, Some(Duration::from_nanos(ns))),
             },
@@ -401,8 +406,8 @@ impl Drop for UringDriver {
     }
 }
 
-/// Monotonic time in nanoseconds.
-fn now() -> u64 {
+/// Nanoseconds of `CLOCK_MONOTONIC`, on which every [`UringDriver`] of this machine runs.
+pub fn now_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is ours to write.
     let got = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
@@ -436,5 +441,25 @@ mod tests {
         assert_eq!((closed, accepted), (conn, conn));
         assert!(!driver.slots.is_current(late), "the close that comes late means nobody");
         assert_eq!(driver.slots.free(), Options::default().connections_max - 1);
+    }
+
+    #[test]
+    fn every_submit_enters_the_kernel_and_a_batch_enters_as_often_as_it_fills_the_queue() {
+        let waker = Waker::new().expect("an eventfd");
+        let options = Options { sq_entries: 8, cq_entries: 64, ..Options::default() };
+        let mut driver = UringDriver::new(options, &waker).expect("io_uring");
+        for _ in 0..5 {
+            let before = driver.enters();
+            driver.submit(&crate::NoSends, Wait::No).expect("a sound ring");
+            assert_eq!(driver.enters(), before + 1);
+        }
+        let before = driver.enters();
+        // One submission each, into a queue of eight that is handed over whenever it is full.
+        for _ in 0..17 {
+            driver.ring.push(&Sqe::watch_eventfd(driver.waker.as_raw_fd()));
+        }
+        assert_eq!(driver.enters(), before + 2);
+        driver.submit(&crate::NoSends, Wait::No).expect("a sound ring");
+        assert_eq!(driver.enters(), before + 3);
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Ring {
     broken: Option<io::Error>,
     /// Completions taken since the last submit.
     taken: u32,
+    /// How often the kernel was entered.
+    enters: u64,
 }
 
 impl Ring {
@@ -37,11 +39,16 @@ impl Ring {
             .setup_cqsize(cq_entries)
             .setup_clamp()
             .dontfork();
-        Ok(Self { ring: builder.build(sq_entries)?, broken: None, taken: 0 })
+        Ok(Self { ring: builder.build(sq_entries)?, broken: None, taken: 0, enters: 0 })
     }
 
     pub(super) fn submitter(&self) -> io_uring::Submitter<'_> {
         self.ring.submitter()
+    }
+
+    /// How often io_uring_enter was called, also in vain.
+    pub(super) fn enters(&self) -> u64 {
+        self.enters
     }
 
     /// Appends to the submission queue. A full queue is handed to the kernel first.
@@ -98,6 +105,7 @@ impl Ring {
         let mut refusals = 0;
         loop {
             let queued = self.ring.submission().len() as u32;
+            self.enters += 1;
             let entered = match timeout {
                 Some(timeout) if want > 0 => {
                     let timeout = Timespec::from(timeout);
@@ -155,6 +163,7 @@ impl Ring {
     /// Has due completions made, and submits nothing.
     fn fetch(&mut self) -> io::Result<()> {
         self.check()?;
+        self.enters += 1;
         let flags = EnterFlags::GETEVENTS.bits();
         // SAFETY: without EXT_ARG a null argument means no signal mask.
         match unsafe { self.ring.submitter().enter::<libc::sigset_t>(0, 0, flags, None) } {
