@@ -5,7 +5,7 @@ const GAPS_MAX: usize = 1024;
 
 /// What an arriving message is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Arrival {
+pub(crate) enum Arrival {
     /// The next one, or one further on.
     Fresh,
     /// Late: one with a higher sequence number was here before it.
@@ -14,13 +14,16 @@ pub enum Arrival {
     Duplicate,
 }
 
+/// Stands for the next sequence number when any may come first.
+const ANY: u32 = u32::MAX;
+
 /// The sequence numbers seen, as plain counters. Only a gap takes memory.
 #[derive(Debug)]
-pub struct Cursor {
+pub(crate) struct Cursor {
     /// The lowest sequence number above all that were seen.
     next: u32,
-    pub reordered: u32,
-    pub duplicate: u32,
+    pub(crate) reordered: u32,
+    pub(crate) duplicate: u32,
     /// The ranges `from..to` below `next` that were not seen, in ascending order.
     gaps: Vec<(u32, u32)>,
     /// Messages in gaps that are no longer remembered.
@@ -29,12 +32,18 @@ pub struct Cursor {
 
 impl Cursor {
     /// A cursor that waits for `first`.
-    pub fn new(first: u32) -> Self {
+    pub(crate) fn new(first: u32) -> Self {
         Self { next: first, reordered: 0, duplicate: 0, gaps: Vec::new(), forgotten: 0 }
     }
 
+    /// The subscriber left, and will come back anywhere. What it missed while it was here stays missing.
+    pub(crate) fn leave(&mut self) {
+        self.forgotten += self.gaps.drain(..).map(|(from, to)| to - from).sum::<u32>();
+        self.next = ANY;
+    }
+
     #[inline]
-    pub fn arrive(&mut self, seq: u32) -> Arrival {
+    pub(crate) fn arrive(&mut self, seq: u32) -> Arrival {
         if seq == self.next {
             self.next += 1;
             return Arrival::Fresh;
@@ -44,6 +53,10 @@ impl Cursor {
 
     #[cold]
     fn arrive_out_of_order(&mut self, seq: u32) -> Arrival {
+        if self.next == ANY {
+            self.next = seq + 1;
+            return Arrival::Fresh;
+        }
         if seq > self.next {
             if self.gaps.len() == GAPS_MAX {
                 let (from, to) = self.gaps.remove(0);
@@ -68,8 +81,8 @@ impl Cursor {
         }
     }
 
-    /// How many messages below `end` never came.
-    pub fn missing(&self, end: u32) -> u64 {
+    /// How many messages below `end` never came, of those that should have.
+    pub(crate) fn missing(&self, end: u32) -> u64 {
         let in_gaps: u64 = self.gaps.iter().map(|&(from, to)| u64::from(to - from)).sum();
         in_gaps + u64::from(self.forgotten) + u64::from(end.saturating_sub(self.next))
     }
@@ -115,6 +128,20 @@ mod tests {
         // The oldest is forgotten, the newest is not.
         assert_eq!((cursor.arrive(0), cursor.arrive(2 * gaps - 2)), (Arrival::Duplicate, Arrival::Reordered));
         assert_eq!(cursor.missing(2 * gaps), u64::from(gaps) - 1);
+    }
+
+    #[test]
+    fn who_comes_and_goes_misses_only_what_was_sent_meanwhile() {
+        let mut cursor = Cursor::new(20);
+        for seq in [20, 21, 23] {
+            assert_eq!(cursor.arrive(seq), Arrival::Fresh);
+        }
+        cursor.leave();
+        assert_eq!(
+            (cursor.missing(100), cursor.arrive(50), cursor.arrive(51)),
+            (1, Arrival::Fresh, Arrival::Fresh)
+        );
+        assert_eq!((cursor.missing(52), cursor.missing(54)), (1, 3));
     }
 
     proptest! {

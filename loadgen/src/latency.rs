@@ -1,7 +1,13 @@
 //! Latencies in a histogram: constant memory, three significant digits.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use hdrhistogram::serialization::{
+    Deserializer as V2Deserializer, Serializer as V2Serializer, V2DeflateSerializer,
+};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest latency told from longer ones: ten minutes.
 const NS_MAX: u64 = 600 * 1_000_000_000;
@@ -25,6 +31,33 @@ impl Latency {
         self.0.saturating_record(ns);
     }
 
+    /// Adds what another part of the run recorded.
+    pub fn merge(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("all have the same bounds");
+    }
+
+    /// Forgets what was recorded.
+    pub fn reset(&mut self) {
+        self.0.reset();
+    }
+
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The histogram itself, for other tools.
+    pub fn histogram(&self) -> &Histogram<u64> {
+        &self.0
+    }
+
+    /// HdrHistogram's V2 encoding with deflate, in base64: what its tools for other languages read.
+    pub fn encoded(&self) -> String {
+        let mut bytes = Vec::new();
+        let encoded = V2DeflateSerializer::new().serialize(&self.0, &mut bytes);
+        encoded.expect("counts are below 2^63, and memory takes all that is written");
+        STANDARD.encode(bytes)
+    }
+
     pub fn spectrum(&self) -> Spectrum {
         let at = |quantile| self.0.value_at_quantile(quantile);
         Spectrum {
@@ -41,8 +74,27 @@ impl Latency {
     }
 }
 
+/// As [`encoded`](Latency::encoded).
+impl Serialize for Latency {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.encoded())
+    }
+}
+
+impl<'de> Deserialize<'de> for Latency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = STANDARD.decode(text).map_err(D::Error::custom)?;
+        let histogram: Histogram<u64> =
+            V2Deserializer::new().deserialize(&mut &bytes[..]).map_err(D::Error::custom)?;
+        let mut latency = Self::default();
+        latency.0.add(&histogram).map_err(D::Error::custom)?;
+        Ok(latency)
+    }
+}
+
 /// The figures of one histogram, in nanoseconds. All are 0 when nothing was recorded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spectrum {
     pub count: u64,
     pub min: u64,
@@ -75,6 +127,21 @@ mod tests {
         ] {
             assert!(seen.abs_diff(exact) <= exact / 1000, "{seen} for {exact}");
         }
+    }
+
+    #[test]
+    fn parts_are_merged_and_travel_as_text() {
+        let (mut one, mut two, mut both) = (Latency::default(), Latency::default(), Latency::default());
+        for i in 1..1000u64 {
+            [&mut one, &mut two][i as usize % 2].record(i * i);
+            both.record(i * i);
+        }
+        let text = serde_json::to_string(&two).expect("text");
+        assert!(text.starts_with("\"HISTFAAA"), "{text}");
+        one.merge(&serde_json::from_str(&text).expect("the same histogram"));
+        assert_eq!(one.spectrum(), both.spectrum());
+        one.reset();
+        assert_eq!(one.count(), 0);
     }
 
     #[test]

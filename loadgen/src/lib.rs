@@ -1,42 +1,71 @@
 //! Fanfare's load generator: measures a WebSocket broadcast server from outside, and says when it cannot.
 //!
 //! It knows nothing of the engine: any server that sends every message it receives to every subscriber can be measured. It
-//! shares the protocol and the ring with the engine, and runs on one thread.
+//! shares the protocol and the ring with the engine.
 //!
 //! - The schedule is computed ahead, and latency counts from when a message was *due* (open loop), so a server that stalls
 //!   the publisher does not hide its own delay.
 //! - Every delivery is checked: missing, duplicate, reordered and corrupt messages are counted for each subscriber and
-//!   publisher.
+//!   publisher. What the server says it left out is counted apart.
 //! - A run that measured this program rather than the server is declared invalid.
+//! - Histograms are merged, over workers and machines, and percentiles never averaged.
 //!
 //! The files, in the order in which a run meets them:
 //!
-//! - [`options`], [`plan`]: the command line, and what it means
-//! - [`run`](mod@run): the phases of a run
-//! - [`connections`]: sockets, handshakes and frames
+//! - [`options`], [`workload`], [`plan`]: what a user asks for, and what it means
+//! - [`run`](mod@run), [`preflight`], [`party`]: the director of a run, and what it says to its workers
+//! - [`worker`], `behaviour`: a thread with a ring, and what its connections do when
+//! - `connections`, [`dialect`]: sockets, handshakes and frames, and what servers want to hear
 //! - [`schedule`], `publishers`, [`payload`]: when each message is due, and what it carries
-//! - [`tally`], with [`cursor`], [`broadcast`] and [`latency`]: every delivery, judged and timed
-//! - [`proc_stat`]: what the server used
-//! - [`report`], [`table`]: the figures and the verdict
+//! - `tally`, with `cursor`, `broadcast` and [`latency`]: every delivery, judged and timed
+//! - [`observed`], `merge`, [`gather`], `flights`: what all workers saw, put together
+//! - [`process`]: what the server and this program used
+//! - [`report`], [`gate`]: the figures and the verdict, for people and for other tools
+//! - [`progress`], [`live`], [`interrupt`]: a run while it lasts
+//!
+//! And around a run:
+//!
+//! - [`search`]: runs until a gate breaks
+//! - [`calibrate`]: this program's own ceiling
+//! - [`agents`]: other machines
 
 #![forbid(unsafe_code)]
 
-pub mod broadcast;
-pub mod connections;
-pub mod cursor;
+pub mod agents;
+mod behaviour;
+mod broadcast;
+pub mod calibrate;
+mod connections;
+mod cursor;
+pub mod dialect;
+mod flights;
+pub mod gate;
+pub mod gather;
+pub mod interrupt;
 pub mod latency;
+pub mod live;
+mod merge;
+pub mod observed;
 pub mod options;
+pub mod party;
 pub mod payload;
 pub mod plan;
-pub mod proc_stat;
+pub mod preflight;
+pub mod process;
+pub mod progress;
 mod publishers;
-mod random;
+pub mod random;
+pub mod reasons;
 pub mod report;
 pub mod run;
 pub mod schedule;
-pub mod table;
-pub mod tally;
+pub mod search;
+mod tally;
+#[cfg(test)]
+mod testing;
+mod words;
+pub mod worker;
+pub mod workload;
 
 pub use plan::Plan;
 pub use report::{Report, Verdict};
-pub use run::{RunError, run};

@@ -1,28 +1,31 @@
-//! The command line, and the plan that it makes.
+//! The command line.
 
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
-use fanfare_wire::url::WsUrl;
+use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::connections::{Pace, Targets};
-use crate::payload;
-use crate::plan::{Bounds, Plan};
-use crate::schedule::Schedule;
+use crate::agents::LISTEN_DEFAULT;
+use crate::payload::Sizes;
+use crate::plan::{Place, Plan, Server};
+use crate::workload::{Flags, Workload, at_least_one, long_enough};
 
-/// The largest payload that may be asked for.
-const SIZE_MAX: usize = 16 << 20;
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  every message reached every subscriber once, in order and intact, and all gates hold
+  1  a gate does not hold
+  2  delivery is broken: messages are missing, duplicate, reordered, corrupt or in the wrong room
+  3  the run is invalid: connections are missing, or this program could not keep up
+  4  usage: the command line or the workload makes no sense";
 
-/// The longest run: a payload has 48 bits for the nanoseconds since its beginning.
-const SPAN_MAX: Duration = Duration::from_hours(72);
+const OUTPUT: &str = "Output";
+const SEARCH: &str = "Search";
+const MACHINE: &str = "This machine";
 
-const _: () = assert!(SPAN_MAX.as_nanos() < 1 << 48);
-
-/// Measures a WebSocket broadcast server: open loop, every delivery checked and timed.
+/// Measures a WebSocket broadcast server: open loop, every delivery checked and timed
 #[derive(Parser, Debug)]
-#[command(name = "fanfare-loadgen", version, max_term_width = 100)]
+#[command(name = "fanfare-loadgen", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -30,74 +33,81 @@ pub struct Cli {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Connects subscribers, publishes at a constant rate, and reports what arrived and when
+    /// Connects subscribers, publishes on a schedule, and reports what arrived and when
+    #[command(after_help = EXIT_CODES)]
+    Run(Box<Run>),
+    /// Raises the rate or the subscribers until a gate breaks, and reports the last step that held
     ///
-    /// Exit codes: 0 every message reached every subscriber in order; 2 some did not; 3 the run is invalid: not all
-    /// connections stood, or this program could not keep up, so the figures say nothing about the server; 4 usage.
-    Run(Run),
+    /// Each step is a run of its own. It begins at --from and goes on by --step-factor up to --to. From the first step that
+    /// breaks a gate, loses messages or is invalid, also when it is repeated, it goes back by halves until --precision is reached.
+    #[command(after_help = EXIT_CODES)]
+    Search(Box<Search>),
+    /// Measures this program's own ceiling on this machine, against a server inside it that does next to nothing
+    #[command(after_help = EXIT_CODES)]
+    Calibrate(Calibrate),
+    /// Waits for a coordinator (`run --agents`) and makes its share of the load on this machine
+    ///
+    /// Whoever may use it can make this machine connect anywhere. So on other addresses than loopback it needs a secret, which
+    /// the coordinator must have too; what they say to each other is not encrypted.
+    Agent(Agent),
+    /// Puts the reports of several runs side by side
+    Compare(Compare),
+    /// Lists the ready workloads, or prints one of them, to run it or to begin a new one with
+    Workloads(Workloads),
 }
 
+/// One run. The load is in the workload and the flags, the rest is about how it is run and where its figures go.
 #[derive(Args, Debug)]
 pub struct Run {
-    /// Where subscribers connect, such as ws://127.0.0.1:9000/ws/demo
-    url: String,
-    /// How many subscribers there are
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
-    subscribers: usize,
-    /// Messages a second, over all publishers
-    #[arg(long, short, value_name = "N", default_value_t = 100.0)]
-    rate: f64,
-    /// How long to publish, after the warm-up
-    #[arg(long, short, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
-    duration: Duration,
-    /// How long to publish before the measurement begins
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
-    warmup: Duration,
-    /// How long to wait for stragglers after the last message
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
-    drain: Duration,
-    /// The payload's size in bytes
-    #[arg(long, short, value_name = "BYTES", default_value_t = 64)]
-    size: usize,
-    /// Publish text messages instead of binary ones
-    #[arg(long)]
-    text: bool,
-    /// How many connections publish, in turn
-    #[arg(long, short, value_name = "N", default_value_t = 1)]
-    publishers: usize,
-    /// Where publishers connect [default: the URL, with /ws/ at the start of its path replaced by /pub/]
-    #[arg(long, value_name = "URL")]
-    publish_url: Option<String>,
-    /// Connections begun each second [default: no limit]
-    #[arg(long, value_name = "N")]
-    connect_rate: Option<f64>,
-    /// Connections that are being made at once
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    connects_in_flight: usize,
-    /// Give up when no connection becomes ready for so long
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
-    connect_timeout: Duration,
-    /// The processor core to run on
-    #[arg(long, value_name = "N")]
-    core: Option<usize>,
-    /// The server's process, to report its processor time and memory
-    #[arg(long, value_name = "PID")]
+    /// A TOML file with the same settings as the flags below (with _ for -), or the name of a ready workload. Flags win
+    #[arg(long, value_name = "FILE|NAME")]
+    workload: Option<String>,
+    #[command(flatten)]
+    flags: Flags,
+    /// The server's process on this machine, to report its processor time and memory
+    #[arg(long, value_name = "PID", help_heading = MACHINE)]
     server_pid: Option<u32>,
-    /// The run is invalid if more than 1 % of the messages are sent later than this after they were due
-    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = humantime::parse_duration)]
-    send_lag_max: Duration,
-    /// The run is invalid if this program uses more of a core than this while it publishes, in percent
-    #[arg(long, value_name = "PERCENT", default_value_t = 98.0)]
-    own_cpu_max: f64,
-    /// Write the figures as JSON to a file, or to standard output with -
+    /// Count the system calls of the --server-pid too. While they are counted, each takes some 0.1 us longer
+    #[arg(long, requires = "server_pid", help_heading = MACHINE)]
+    server_syscalls: bool,
+    /// Let these agents make the load together instead of this machine
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', value_parser = host_and_port, help_heading = MACHINE)]
+    agents: Vec<String>,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Where figures go besides the summary.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = OUTPUT)]
+pub struct Output {
+    /// Show the run in the terminal while it goes on
+    #[arg(long)]
+    pub live: bool,
+    /// Write all figures as JSON to a file, or to standard output with -
     #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    pub json: Option<PathBuf>,
+    /// Write the time line as CSV
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// Write the percentiles of the response time as HdrHistogram's .hgrm
+    #[arg(long, value_name = "FILE")]
+    pub hgrm: Option<PathBuf>,
+    /// Write the histograms of all intervals as HdrHistogram's .hlog
+    #[arg(long, value_name = "FILE")]
+    pub hlog: Option<PathBuf>,
+    /// Write a page with charts, all in one file
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 impl Run {
-    /// Where the JSON goes, if anywhere.
-    pub fn json(&self) -> Option<&Path> {
-        self.json.as_deref()
+    /// The load: defaults, workload and flags put together.
+    ///
+    /// # Errors
+    /// What is unknown, unreadable or no value, in a sentence.
+    pub fn workload(&self) -> Result<Workload, String> {
+        Workload::layered(self.workload.as_deref(), &self.flags)
     }
 
     /// The plan that was asked for.
@@ -105,154 +115,569 @@ impl Run {
     /// # Errors
     /// What cannot work, in a sentence.
     pub fn plan(&self) -> Result<Plan, String> {
-        let subscribe = parse_url(&self.url)?;
-        let publish = match &self.publish_url {
-            Some(url) => parse_url(url)?,
-            None => default_publish_url(&subscribe),
-        };
-        if (&subscribe.host, subscribe.port) != (&publish.host, publish.port) {
+        self.plan_of(&self.workload()?)
+    }
+
+    fn plan_of(&self, workload: &Workload) -> Result<Plan, String> {
+        let mut plan = workload.plan()?;
+        plan.server = Server { pid: self.server_pid, syscalls: self.server_syscalls };
+        Ok(plan)
+    }
+
+    /// Machines that make the load, as `HOST:PORT`; this one if there are none.
+    pub fn agents(&self) -> &[String] {
+        &self.agents
+    }
+
+    pub fn output(&self) -> &Output {
+        &self.output
+    }
+}
+
+/// What a search raises.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Raise {
+    /// Messages a second.
+    Rate,
+    Subscribers,
+}
+
+/// One run after the other, each with more to do.
+#[derive(Args, Debug)]
+pub struct Search {
+    /// What is raised from step to step
+    #[arg(long, value_name = "WHAT", help_heading = SEARCH)]
+    pub raise: Raise,
+    /// Where the search begins
+    #[arg(long, value_name = "N", help_heading = SEARCH)]
+    pub from: f64,
+    /// Where it ends if no gate breaks before
+    #[arg(long, value_name = "N", help_heading = SEARCH)]
+    pub to: f64,
+    /// How many times as much each step is
+    #[arg(long, value_name = "F", default_value_t = 1.5, help_heading = SEARCH)]
+    pub step_factor: f64,
+    /// How close to each other the last value that holds and the first that does not shall be, as a share
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05, help_heading = SEARCH)]
+    pub precision: f64,
+    #[command(flatten)]
+    pub run: Run,
+}
+
+impl Search {
+    /// Whether a search can be made of this.
+    ///
+    /// # Errors
+    /// What cannot work, in a sentence.
+    pub fn check(&self) -> Result<(), String> {
+        if self.plan_at(self.from)?.gates.is_empty() {
             return Err(
-                "--publish-url must name the same host and port as the URL of the subscribers".to_owned()
+                "a search needs to know what must hold; say it with --require, such as 'p99<5ms'".to_owned()
             );
         }
-        self.check_numbers()?;
-        let schedule = Schedule::constant(self.rate, self.publishers, self.warmup, self.duration);
-        if schedule.measured() == 0 {
-            return Err("--rate and --duration together make no message".to_owned());
-        }
-        if schedule.total().div_ceil(self.publishers as u64) > u64::from(u32::MAX) {
-            return Err("a publisher can send at most 2^32 - 1 messages; use more --publishers".to_owned());
-        }
-        Ok(Plan {
-            targets: Targets {
-                remote: resolve(&subscribe)?,
-                subscribe,
-                publish,
-                subscribers: self.subscribers,
-                publishers: self.publishers,
-            },
-            pace: Pace {
-                in_flight_max: self.connects_in_flight,
-                per_second: self.connect_rate,
-                timeout: self.connect_timeout,
-            },
-            schedule,
-            size: self.size,
-            text: self.text,
-            drain: self.drain,
-            core: self.core,
-            server_pid: self.server_pid,
-            bounds: Bounds { send_lag: self.send_lag_max, own_cpu_percent: self.own_cpu_max },
-        })
-    }
-
-    fn check_numbers(&self) -> Result<(), String> {
-        let header = payload::HEADER_BYTES;
         let rules = [
-            (self.subscribers >= 1, "--subscribers must be at least 1".to_owned()),
-            (
-                (1..=payload::PUBLISHERS_MAX).contains(&self.publishers),
-                format!("--publishers must be from 1 to {}", payload::PUBLISHERS_MAX),
-            ),
-            (self.rate > 0.0 && self.rate <= 1e9, "--rate must be above 0 and at most 1000000000".to_owned()),
-            (
-                self.size >= header,
-                format!(
-                    "--size must be at least {header}: a message carries its times, its number and a checksum"
-                ),
-            ),
-            (self.size <= SIZE_MAX, format!("--size must be at most {SIZE_MAX}")),
-            (
-                self.warmup.saturating_add(self.duration) <= SPAN_MAX,
-                "--warmup and --duration must be at most 72h together".to_owned(),
-            ),
-            (self.connects_in_flight >= 1, "--connects-in-flight must be at least 1".to_owned()),
-            (self.connect_rate.is_none_or(|rate| rate > 0.0), "--connect-rate must be above 0".to_owned()),
+            (self.from >= 1.0 && self.from <= self.to, "--from must be at least 1, and at most --to"),
+            ((1.01..=100.0).contains(&self.step_factor), "--step-factor must be from 1.01 to 100"),
+            (self.precision > 0.0 && self.precision < 1.0, "--precision must be between 0 and 1"),
         ];
-        rules.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, sentence)| Err(sentence))
+        if let Some((_, sentence)) = rules.into_iter().find(|&(holds, _)| !holds) {
+            return Err(sentence.to_owned());
+        }
+        self.plan_at(self.to).map(drop)
+    }
+
+    /// The plan of one step.
+    ///
+    /// # Errors
+    /// What cannot work, in a sentence.
+    pub fn plan_at(&self, value: f64) -> Result<Plan, String> {
+        let workload = self.run.workload()?;
+        match self.raise {
+            Raise::Rate if (0.0..=crate::schedule::RATE_MAX).contains(&value) => {
+                self.run.plan_of(&workload.with_rate(value))
+            }
+            Raise::Subscribers if value >= 1.0 && value <= f64::from(u32::MAX) => {
+                self.run.plan_of(&workload.with_subscribers(value as usize))
+            }
+            Raise::Rate | Raise::Subscribers => {
+                Err(format!("{value} is no number that --raise could go to; look at --from and --to"))
+            }
+        }
     }
 }
 
-fn parse_url(url: &str) -> Result<WsUrl, String> {
-    let parsed = WsUrl::parse(url).map_err(|error| format!("{url}: {error}"))?;
-    if parsed.secure {
-        return Err(format!("{url}: this version measures ws:// only"));
-    }
-    Ok(parsed)
+/// How this program's ceiling is measured.
+#[derive(Args, Clone, Debug)]
+pub struct Calibrate {
+    /// The processor cores to run on, such as 1,2 [default: where the kernel puts it]
+    #[arg(long, alias = "core", value_name = "N,...", value_delimiter = ',')]
+    pub cores: Vec<usize>,
+    /// How many subscribers there are
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 100, value_parser = at_least_one)]
+    pub subscribers: usize,
+    /// The payload's size, as in `run`
+    #[arg(long, short, value_name = "SIZE", default_value = "64")]
+    pub size: Sizes,
+    /// How many connections are made to measure that
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = at_least_one)]
+    pub connections: usize,
+    /// How long each of the runs measures
+    #[arg(long, short, value_name = "TIME", default_value = "3s", value_parser = long_enough)]
+    pub duration: Duration,
+    /// Write all figures as JSON to a file, or to standard output with -
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub json: Option<PathBuf>,
 }
 
-/// Fanfare's publish-only path for a topic's path; the same URL for other servers.
-fn default_publish_url(subscribe: &WsUrl) -> WsUrl {
-    let mut publish = subscribe.clone();
-    if let Some(topic) = subscribe.target.strip_prefix("/ws/") {
-        publish.target = format!("/pub/{topic}");
+impl Calibrate {
+    /// The plan that the runs are made of.
+    ///
+    /// # Errors
+    /// What cannot work, in a sentence.
+    pub fn plan(&self) -> Result<Plan, String> {
+        // The sink has an address of its own; this one is never connected to.
+        let words =
+            ["run".to_owned(), "ws://127.0.0.1:9/ws/calibrate".to_owned(), format!("--size={}", self.size)];
+        let flags = Flags::from_arg_matches(
+            &Flags::augment_args(clap::Command::new("calibrate")).get_matches_from(words),
+        );
+        let workload = Workload::layered(None, &flags.map_err(|error| error.to_string())?)?;
+        let mut plan = workload.plan()?;
+        plan.place.cores.clone_from(&self.cores);
+        Ok(plan)
     }
-    publish
 }
 
-fn resolve(url: &WsUrl) -> Result<SocketAddr, String> {
-    let mut addresses =
-        (&*url.host, url.port).to_socket_addrs().map_err(|error| format!("{}: {error}", url.host))?;
-    addresses.next().ok_or_else(|| format!("{}: no address", url.host))
+/// A machine that makes a share of the load.
+#[derive(Args, Clone, Debug)]
+pub struct Agent {
+    /// Where to wait for the coordinator
+    #[arg(long, value_name = "ADDR", default_value = LISTEN_DEFAULT)]
+    pub listen: String,
+    /// A file with the secret that the coordinator must have too [default: the variable FANFARE_LOADGEN_SECRET]
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+    /// The processor cores to run on, such as 1,2 [default: where the kernel puts it]
+    #[arg(long, alias = "core", value_name = "N,...", value_delimiter = ',')]
+    cores: Vec<usize>,
+    /// Threads with connections; 0 for one on each core, and more where the limit of open files asks for it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    workers: usize,
+    /// Local addresses to connect from, in turn [default: the kernel's choice, or as many loopback addresses as it takes]
+    #[arg(long, value_name = "IP,...", value_delimiter = ',')]
+    sources: Vec<IpAddr>,
+}
+
+impl Agent {
+    /// Where this machine runs its share, whatever the coordinator's plan says of its own machine.
+    pub fn place(&self) -> Place {
+        Place { workers: self.workers, cores: self.cores.clone(), sources: self.sources.clone() }
+    }
+}
+
+/// Reports to compare.
+#[derive(Args, Clone, Debug)]
+pub struct Compare {
+    /// Reports that `run --json` wrote; the first one is what the others are compared with
+    #[arg(value_name = "FILE", num_args = 2.., required = true)]
+    pub files: Vec<PathBuf>,
+    /// Write a page with charts, all in one file
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// The ready workloads.
+#[derive(Args, Clone, Debug)]
+pub struct Workloads {
+    /// The one to print
+    pub name: Option<String>,
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    let port =
+        text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse().ok());
+    match port {
+        Some(1..=u16::MAX) => Ok(text.to_owned()),
+        _ => Err("an agent is written HOST:PORT".to_owned()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory as _;
+    use std::collections::BTreeSet;
+
+    use crate::gate::Gate;
+    use crate::plan::Leaving;
+    use crate::workload::{DEFAULTS, READY, keys};
+
+    const URL: &str = "ws://127.0.0.1:9000/ws/{room}";
+
+    fn command(words: &[&str]) -> Result<Command, String> {
+        let words = ["fanfare-loadgen"].iter().chain(words);
+        Cli::try_parse_from(words).map(|cli| cli.command).map_err(|error| error.to_string())
+    }
+
+    fn run(arguments: &str) -> Result<Run, String> {
+        let words: Vec<&str> = ["run"].into_iter().chain(arguments.split_whitespace()).collect();
+        match command(&words)? {
+            Command::Run(run) => Ok(*run),
+            other => panic!("{other:?}"),
+        }
+    }
 
     fn plan(arguments: &str) -> Result<Plan, String> {
-        let words = ["fanfare-loadgen", "run"].into_iter().chain(arguments.split_whitespace());
-        let Command::Run(run) = Cli::try_parse_from(words).map_err(|error| error.to_string())?.command;
-        run.plan()
+        run(arguments)?.plan()
+    }
+
+    /// A file that is gone when the test is.
+    struct File(PathBuf);
+
+    impl File {
+        fn new(name: &str, text: &[u8]) -> Self {
+            let name = format!("fanfare-loadgen-{}-{name}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            std::fs::write(&path, text).expect("a file in the temporary directory");
+            Self(path)
+        }
+    }
+
+    impl Drop for File {
+        fn drop(&mut self) {
+            // A file that cannot be removed does no harm there.
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    /// What a plan has at a place of its JSON, or nothing.
+    fn at(plan: &Plan, pointer: &str) -> String {
+        let json = serde_json::to_value(plan).expect("a plan as JSON");
+        json.pointer(pointer).map(ToString::to_string).unwrap_or_default()
     }
 
     #[test]
     fn the_command_line_is_sound() {
-        <Cli as clap::CommandFactory>::command().debug_assert();
+        Cli::command().debug_assert();
     }
 
     #[test]
-    fn defaults_and_flags_make_a_plan() {
-        let plan =
-            plan("ws://127.0.0.1:9000/ws/demo --subscribers 1000 --rate 1000 --duration 10s --size 64")
-                .expect("a plan");
-        assert_eq!(plan.targets.remote.to_string(), "127.0.0.1:9000");
-        assert_eq!(plan.targets.publish.to_string(), "ws://127.0.0.1:9000/pub/demo");
+    fn the_simple_case_is_simple() {
+        let plan = plan("ws://127.0.0.1:9000/ws/demo --subscribers 1000 --rate 1000").expect("a plan");
+        assert_eq!(plan.target.subscribe, "ws://127.0.0.1:9000/ws/demo");
+        assert_eq!(plan.target.publish, "ws://127.0.0.1:9000/pub/demo");
+        assert_eq!(plan.title, plan.target.subscribe);
+        assert_eq!((plan.rooms.count, plan.rooms.subscribers, plan.rooms.publishers), (1, 1000, 1));
         assert_eq!((plan.schedule.warmup(), plan.schedule.measured()), (1_000, 10_000));
+        assert_eq!(
+            (plan.schedule.words(), plan.content.words()),
+            ("constant 1000/s".into(), "64 bytes".into())
+        );
+        assert_eq!((plan.interval, plan.bounds.unready_percent), (Duration::from_nanos(183_333_333), 0.0));
+    }
+
+    /// For each setting: TOML, the same as flags, what it needs besides as TOML, and where it is in the plan.
+    const SETTINGS: [(&str, &str, &str, &str, &str); 39] = [
+        (
+            "publish_url = 'http://h/{room}'",
+            "--publish-url http://h/{room}",
+            "",
+            "/target/publish",
+            "\"http://h/{room}\"",
+        ),
+        ("topic = 'a.{room}'", "--topic a.{room}", "", "/target/topic", "\"a.{room}\""),
+        ("rooms = 5", "--rooms 5", "", "/rooms/count", "5"),
+        ("subscribers = 7", "-n 7", "", "/rooms/subscribers", "7"),
+        ("publishers = 3", "-p 3", "", "/rooms/publishers", "3"),
+        ("rate = 2.5", "-r 2.5", "", "/schedule/per_second", "2.5"),
+        (
+            "schedule = 'bursts:9'",
+            "--schedule bursts:9",
+            "",
+            "/schedule/shape",
+            "{\"bursts\":{\"messages\":9}}",
+        ),
+        (
+            "schedule = 'ramp:9'",
+            "--schedule ramp:9",
+            "",
+            "/schedule/shape",
+            "{\"ramp\":{\"to_per_second\":9.0}}",
+        ),
+        ("duration = '20s'", "-d 20s", "", "/schedule/measured/span_ns", "20000000000"),
+        ("warmup = '2500ms'", "--warmup 2500ms", "", "/schedule/warmup/span_ns", "2500000000"),
+        ("drain = '3s'", "--drain 3s", "", "/drain/secs", "3"),
+        ("size = 100", "-s 100", "", "/content/filler/sizes/fixed", "100"),
+        ("size = '1KiB..2KiB'", "--size 1KiB..2KiB", "", "/content/filler/sizes/uniform", "[1024,2048]"),
+        ("compressible = 0.5", "--compressible 50%", "", "/content/filler/compressible", "0.5"),
+        ("text = true", "--text", "", "/text", "true"),
+        ("stalled = '5%'", "--stalled 5%", "", "/readers/stalled", "5"),
+        ("slow = 4", "--slow 4", "", "/readers/slow", "4"),
+        ("slow_rate = '2KiB'", "--slow-rate 2KiB", "", "/readers/slow_bytes_per_second", "2048"),
+        ("pausing = 6", "--pausing 6", "", "/readers/pausing", "6"),
+        ("pause_at = '1s'", "--pause-at 1s", "", "/readers/pause_at/secs", "1"),
+        ("pause_for = '3s'", "--pause-for 3s", "", "/readers/pause_for/secs", "3"),
+        ("churn = 8", "--churn 8", "", "/readers/leaving", "{\"per_second\":8.0}"),
+        ("returning = 30", "--returning 30", "churn = 1", "/readers/returning", "30"),
+        ("storm = '50%'", "--storm 50%", "", "/readers/returning", "50"),
+        ("storm_at = '7s'", "--storm-at 7s", "storm = 1", "/readers/leaving/at/secs", "7"),
+        ("connect_rate = 500", "--connect-rate 500", "", "/pace/per_second", "500.0"),
+        ("connects_in_flight = 9", "--connects-in-flight 9", "", "/pace/in_flight_max", "9"),
+        ("connect_timeout = '4s'", "--connect-timeout 4s", "", "/pace/timeout/secs", "4"),
+        ("cores = [1, 3]", "--cores 1,3", "", "/place/cores", "[1,3]"),
+        ("cores = 2", "--core 2", "", "/place/cores", "[2]"),
+        ("workers = 6", "--workers 6", "", "/place/workers", "6"),
+        (
+            "sources = ['127.0.0.2', '::1']",
+            "--sources 127.0.0.2,::1",
+            "",
+            "/place/sources",
+            "[\"127.0.0.2\",\"::1\"]",
+        ),
+        ("require = ['missing==0', 'p99<5ms']", "--require missing==0 --require p99<5ms", "", "/gates/1", ""),
+        ("send_lag_max = '2s'", "--send-lag-max 2s", "", "/bounds/send_lag/secs", "2"),
+        ("own_cpu_max = 50", "--own-cpu-max 50", "", "/bounds/own_cpu_percent", "50.0"),
+        ("unready_max = 1.5", "--unready-max 1.5", "", "/bounds/unready_percent", "1.5"),
+        ("interval = '2s'", "--interval 2s", "", "/interval/secs", "2"),
+        ("dialect = 'raw'", "--dialect raw", "", "/dialect", "{\"name\":\"raw\"}"),
+        ("url = 'ws://h/x'", "ws://h/x", "", "/target/subscribe", "\"ws://h/x\""),
+    ];
+
+    #[test]
+    fn every_setting_reaches_the_plan_from_the_file_and_from_the_flags() {
+        for (toml, flags, also, pointer, expected) in SETTINGS {
+            // Gates look as their own file decides.
+            let expected = if pointer.starts_with("/gates") {
+                serde_json::to_string(&Gate::parse("p99<5ms").expect("a gate")).expect("a gate as JSON")
+            } else {
+                expected.to_owned()
+            };
+            let url = if toml.starts_with("url") { String::new() } else { format!("url = '{URL}'\n") };
+            let file = |text: String| {
+                let place = if text.contains(toml) { "with.toml" } else { "without.toml" };
+                let file = File::new(place, text.as_bytes());
+                let name = file.0.display().to_string();
+                (file, name)
+            };
+            let (_file, name) = file(format!("{url}{also}\n{toml}"));
+            let said = plan(&format!("--workload {name}")).expect(toml);
+            assert_eq!(at(&said, pointer), expected, "{toml}");
+            let (_beside, without) = file(format!("{url}{also}"));
+            let said = plan(&format!("--workload {without} {flags}")).expect(flags);
+            assert_eq!(at(&said, pointer), expected, "{flags}");
+            // A flag wins, even if it says what the file is an exception from.
+            let key = toml.split(' ').next().expect("a key");
+            let default = DEFAULTS.iter().find(|(known, _)| *known == key && key != "dialect");
+            if let Some((key, default)) = default {
+                let flag = format!("--{}={default}", key.replace('_', "-"));
+                let unsaid = at(&plan(&format!("--workload {without}")).expect(toml), pointer);
+                let overridden = at(&plan(&format!("--workload {name} {flag}")).expect(&flag), pointer);
+                assert_eq!((overridden == unsaid, unsaid == expected), (true, false), "{flag} over {toml}");
+            }
+        }
     }
 
     #[test]
-    fn other_servers_publish_where_they_subscribe() {
-        for (url, publish) in [
-            ("ws://127.0.0.1/room", "ws://127.0.0.1/room"),
-            ("ws://127.0.0.1/a/ws/b", "ws://127.0.0.1/a/ws/b"),
-            ("ws://127.0.0.1/ws/a%20b?x=1", "ws://127.0.0.1/pub/a%20b?x=1"),
-            ("ws://127.0.0.1/x --publish-url ws://127.0.0.1/y", "ws://127.0.0.1/y"),
-        ] {
-            assert_eq!(plan(url).expect(url).targets.publish.to_string(), publish);
+    fn no_setting_is_left_out_above() {
+        let tested = SETTINGS.iter().map(|row| row.0.split(' ').next().expect("a key").to_owned());
+        // These have tests of their own below.
+        let tested: BTreeSet<String> = tested.chain(["set".to_owned(), "records".to_owned()]).collect();
+        assert_eq!(tested, keys().into_iter().collect());
+    }
+
+    #[test]
+    fn records_are_found_beside_the_workload_that_names_them() {
+        let records = File::new("records.ndjson", b"{\"a\":1}\n{\"b\":22}\n");
+        let path = records.0.display().to_string();
+        let stem = records.0.file_name().expect("a name").to_string_lossy();
+        let workload =
+            File::new("with-records.toml", format!("url = '{URL}'\nrecords = '{stem}'\n").as_bytes());
+        for arguments in [format!("{URL} --records {path}"), format!("--workload {}", workload.0.display())] {
+            let plan = plan(&arguments).expect(&arguments);
+            assert_eq!(plan.content.words(), "2 records, 39 to 40 bytes with the header");
         }
+        let binary = File::new("binary", b"\xff\xfe\n");
+        let arguments = format!("{URL} --records {}", binary.0.display());
+        plan(&arguments).expect("binary messages may be anything");
+        let error = plan(&format!("{arguments} --text")).expect_err("no text");
+        assert!(error.contains("--text needs payloads that are valid UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn parameters_reach_the_dialect_from_the_file_and_from_the_flags() {
+        let table = File::new("table.toml", format!("url = '{URL}'\nset.nonsense = 'x'\n").as_bytes());
+        let list = File::new("list.toml", format!("url = '{URL}'\nset = ['nonsense=x']\n").as_bytes());
+        for arguments in [
+            format!("{URL} --set nonsense=x"),
+            format!("--workload {}", table.0.display()),
+            format!("--workload {}", list.0.display()),
+        ] {
+            let error = plan(&arguments).expect_err("raw has no such parameter");
+            assert!(error.starts_with("--dialect: ") && error.contains("nonsense"), "{error}");
+        }
+    }
+
+    #[test]
+    fn reports_are_called_after_the_workload() {
+        let file = File::new("title.toml", format!("url = '{URL}'").as_bytes());
+        let stem = file.0.file_stem().expect("a stem").to_string_lossy().into_owned();
+        assert_eq!(plan(&format!("--workload {}", file.0.display())).expect("a plan").title, stem);
+        assert_eq!(plan("--workload chat-rooms").expect("a plan").title, "chat-rooms");
+        assert_eq!(plan(URL).expect("a plan").title, URL);
+    }
+
+    #[test]
+    fn what_follows_from_other_values() {
+        let plan = plan(&format!("{URL} -n 90 --rooms 30 -d 40s --storm 10% --pausing 2 --server-pid 77"))
+            .expect("a plan");
+        assert_eq!(plan.rooms.publishers, 30);
+        assert_eq!(plan.target.publish, "ws://127.0.0.1:9000/pub/{room}");
+        assert_eq!((plan.readers.pause_at.as_secs(), plan.readers.pause_for.as_secs()), (10, 10));
+        assert!(matches!(plan.readers.leaving, Leaving::At(at) if at.as_secs() == 10));
+        assert_eq!((plan.readers.returning, plan.server.pid), (9, Some(77)));
+        let idle = self::plan(&format!("{URL} --rate 0")).expect("idle connections");
+        assert_eq!((idle.schedule.total(), idle.readers.returning), (0, 0));
+        assert!(matches!(idle.readers.leaving, Leaving::Never));
     }
 
     #[test]
     fn what_cannot_work_is_said_in_a_sentence() {
         let url = "ws://127.0.0.1/ws/x";
         for (arguments, part) in [
+            ("".to_owned(), "where subscribers connect is missing"),
             ("wss://127.0.0.1/x".to_owned(), "ws:// only"),
             ("http://127.0.0.1/x".to_owned(), "begins with ws://"),
-            (format!("{url} --size 31"), "--size must be at least 32"),
-            (format!("{url} --size 99999999"), "--size must be at most"),
-            (format!("{url} --rate 0"), "--rate must be above 0"),
-            (format!("{url} --rate NaN"), "--rate must be above 0"),
-            (format!("{url} --publishers 0"), "--publishers must be"),
-            (format!("{url} --subscribers 0"), "--subscribers must be"),
+            ("ws://127.0.0.1/{rooms}x#".to_owned(), "no fragment"),
+            (
+                format!("{url} --publish-url wss://127.0.0.1/x"),
+                "--publish-url: wss://127.0.0.1/x: this version",
+            ),
+            (
+                format!("{url} --publish-url https://127.0.0.1/x"),
+                "--publish-url: https://127.0.0.1/x: a WebSocket URL",
+            ),
+            (format!("{url} --publish-url http://:80/x"), "--publish-url: ws://:80/x: the URL names no host"),
+            (format!("{url} --dialect nonsense"), "nonsense"),
+            (format!("{url} --set x"), "a parameter is written name=value"),
+            (format!("{url} --size 31"), "'--size <SIZE>': a size must be at least 32"),
+            (format!("{url} --size 99999999"), "a size must be at most"),
+            (format!("{url} --compressible 2"), "a share is a number from 0 to 1"),
+            (format!("{url} --records /nowhere"), "--records: /nowhere: "),
+            (format!("{url} --rate -1"), "unexpected argument"),
+            (format!("{url} --rate=-1"), "'--rate <N>': must be a number from 0"),
+            (format!("{url} --rate NaN"), "'--rate <N>': must be a number from 0"),
+            (format!("{url} --schedule sometimes"), "a schedule is constant, ramp:TO"),
+            (format!("{url} --publishers 0"), "'--publishers <N>': must be a whole number, at least 1"),
+            (format!("{url} --publishers 65537"), "at most 65536 --publishers"),
+            (format!("{url} --subscribers 0"), "'--subscribers <N>': must be a whole number, at least 1"),
             (format!("{url} --rate 0.001"), "no message"),
-            (format!("{url} --connect-rate 0"), "--connect-rate must be"),
-            (format!("{url} --publish-url ws://127.0.0.1:81/x"), "same host and port"),
+            (format!("{url} --rate 1e9 --duration 20s"), "at most 2^32 - 1 messages"),
+            (format!("{url} --connect-rate 0"), "must be a number above 0"),
             (format!("{url} --duration 10"), "time unit needed"),
+            (format!("{url} --duration 0s"), "must be at least 10ms"),
             (format!("{url} --warmup 3d"), "at most 72h together"),
+            (format!("{url} --interval 10ms --duration 2h"), "--interval makes more than"),
+            (format!("{url} --rooms 2"), "write {room} where the room's number belongs in the URL"),
+            (format!("{URL} --rooms 2 --publish-url {url}"), "belongs in --publish-url"),
+            (format!("{URL} --rooms 2 --publishers 3"), "a multiple of the 2 --rooms"),
+            (format!("{URL} --rooms 2 --publishers 1"), "a multiple of the 2 --rooms"),
+            (format!("{URL} --rooms 101"), "rooms without any of the 100 --subscribers"),
+            (format!("{url} --stalled 0.1"), "an amount is a whole number"),
+            (format!("{url} --stalled 50% --slow 50"), "no subscriber is left to be measured"),
+            (format!("{url} --storm 100%"), "no subscriber is left to be measured"),
+            (format!("{url} --slow 1 --slow-rate 0"), "--slow-rate must be above 0"),
+            (format!("{url} --pausing 1 --pause-at 9s"), "--pause-at and --pause-for end after the run"),
+            (format!("{url} --storm 1 --storm-at 10s"), "--storm-at is after the end"),
+            (format!("{url} --storm 1 --churn 1"), "--churn and --storm cannot be in the same run"),
+            (format!("{url} --churn 1 -n 4"), "say how many with --returning"),
+            (format!("{url} --unready-max 101"), "a percentage from 0 to 100"),
+            (format!("{url} --agents here"), "an agent is written HOST:PORT"),
+            (format!("{url} --sources localhost"), "invalid IP address"),
+            ("--workload /nowhere.toml".to_owned(), "/nowhere.toml: No such file"),
         ] {
             let error = plan(&arguments).expect_err(&arguments);
             assert!(error.contains(part), "{arguments}: {error}");
         }
+    }
+
+    #[test]
+    fn ready_workloads_are_good_and_can_be_changed() {
+        for ready in READY {
+            let plan = plan(&format!("--workload {}", ready.name)).expect(ready.name);
+            assert!(
+                plan.schedule.measured() > 0 && plan.target.subscribe.starts_with("ws://127.0.0.1:9000/ws/")
+            );
+            assert_eq!(plan.title, ready.name);
+            assert!(ready.summary().len() > 20 && !ready.summary().starts_with('#'), "{}", ready.summary());
+            let changed = self::plan(&format!("--workload {} ws://h/{{room}} -n 1000 -d 5s", ready.name));
+            assert_eq!(changed.expect(ready.name).rooms.subscribers, 1000);
+        }
+    }
+
+    #[test]
+    fn a_search_makes_a_plan_of_each_value() {
+        let search = |arguments: &str| {
+            let words: Vec<&str> =
+                ["search", URL, "--raise"].into_iter().chain(arguments.split(' ')).collect();
+            match command(&words)? {
+                Command::Search(search) => search.check().map(|()| search),
+                other => panic!("{other:?}"),
+            }
+        };
+        let by_rate =
+            search("rate --from 100 --to 1000 --step-factor 2 --require p99<5ms").expect("a search");
+        assert_eq!(by_rate.plan_at(400.0).expect("a plan").schedule.messages_per_second(), 400.0);
+        let by_count = search("subscribers --from 2 --to 5 --step-factor 1.1 --slow 40% --require p99<5ms");
+        let plan = by_count.expect("a search").plan_at(5.0).expect("a plan");
+        assert_eq!((plan.rooms.subscribers, plan.readers.slow), (5, 2));
+        for (arguments, part) in [
+            ("rate --from 1 --to 2", "say it with --require"),
+            ("rate --from 3 --to 2 --require a", "--from must be at least 1, and at most --to"),
+            ("rate --from 1 --to 2e9 --require a", "is no number that --raise could go to"),
+            ("subscribers --from 0 --to 2 --require a", "is no number that --raise could go to"),
+            ("rate --from 1 --to 2 --step-factor 1 --require a", "--step-factor must be"),
+            ("rate --from 1 --to 2 --precision 1 --require a", "--precision must be"),
+        ] {
+            let arguments = arguments.replace("--require a", "--require p99<5ms");
+            let error = search(&arguments).expect_err(&arguments);
+            assert!(error.contains(part), "{arguments}: {error}");
+        }
+    }
+
+    #[test]
+    fn other_commands_take_their_flags() {
+        let Ok(Command::Agent(agent)) =
+            command(&["agent", "--listen", "127.0.0.1:7", "--cores", "1,2", "--sources", "127.0.0.9"])
+        else {
+            panic!("an agent");
+        };
+        assert_eq!(
+            (&*agent.listen, agent.place().cores, agent.place().sources.len()),
+            ("127.0.0.1:7", vec![1, 2], 1)
+        );
+        let Ok(Command::Calibrate(calibrate)) =
+            command(&["calibrate", "--core", "1", "-n", "9", "-s", "1KiB"])
+        else {
+            panic!("a calibration");
+        };
+        assert_eq!((calibrate.cores, calibrate.subscribers), (vec![1], 9));
+        assert_eq!(calibrate.size.to_string(), "1024 bytes");
+        let Ok(Command::Compare(compare)) = command(&["compare", "a.json", "b.json", "--html", "c.html"])
+        else {
+            panic!("a comparison");
+        };
+        assert_eq!((compare.files.len(), compare.html.is_some()), (2, true));
+        assert!(command(&["compare", "a.json"]).expect_err("one file").contains("2 values"));
+        let run =
+            run(&format!("{URL} --agents a:1,[::1]:2 --json - --live --csv c --hgrm h --hlog l --html p"))
+                .expect("a run");
+        assert_eq!(run.agents(), ["a:1", "[::1]:2"]);
+        let output = run.output();
+        assert!(output.live && output.json == Some("-".into()) && output.html == Some("p".into()));
+        assert!(
+            output.csv == Some("c".into())
+                && output.hgrm == Some("h".into())
+                && output.hlog == Some("l".into())
+        );
     }
 }

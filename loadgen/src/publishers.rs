@@ -1,141 +1,151 @@
-//! Sends what the schedule says is due.
+//! Sends what the schedule says is due, on the publishers of one worker.
 
 use fanfare_io::Wait;
-use fanfare_wire::frame::{self, Opcode};
 
 use crate::connections::Connections;
-use crate::latency::Latency;
+use crate::party::Share;
 use crate::payload::{Format, Stamp};
-use crate::random::Random;
-use crate::schedule::Schedule;
+use crate::schedule::{Dues, Schedule};
+use crate::tally::Tally;
 
-/// How much one publisher hands over in one turn. More is stamped and sent in the next turn.
-const TURN_BYTES_MAX: usize = 64 * 1024;
-
+/// Messages of one publisher that are due and not sent: their due times, in order.
 #[derive(Clone, Debug, Default)]
 struct Publisher {
     /// The sequence number of its next message, which is how many it has sent.
     next: u32,
-    /// Messages that are due and not sent.
-    due: u32,
+    due: std::collections::VecDeque<u64>,
 }
 
-/// All publishers of a run. Times are nanoseconds since the run's epoch, unless they are the driver's.
+/// The publishers of one worker. Times are nanoseconds since the run's epoch, unless they are the driver's.
 #[derive(Debug)]
 pub(crate) struct Publishers {
     schedule: Schedule,
+    share: Share,
     format: Format,
-    opcode: Opcode,
     /// The driver's time at the run's epoch.
     epoch: u64,
-    /// The first slot that is not due yet.
-    next_slot: u64,
-    all: Box<[Publisher]>,
+    dues: Dues,
+    /// Of this worker: publisher `index + number * count` of all.
+    own: Box<[Publisher]>,
     /// Those with something due.
     behind: Vec<usize>,
     payload: Vec<u8>,
-    /// What one publisher sends in one turn.
-    frames: Vec<u8>,
-    random: Random,
-    /// From due to sent, of the measured messages.
-    pub(crate) lag: Latency,
+    is_stopped: bool,
 }
 
 impl Publishers {
-    pub(crate) fn new(
-        schedule: Schedule,
-        format: Format,
-        opcode: Opcode,
-        random: Random,
-        epoch: u64,
-    ) -> Self {
+    pub(crate) fn new(schedule: Schedule, share: Share, format: Format, epoch: u64) -> Self {
+        let own = (share.index..schedule.publishers()).step_by(share.count).count();
         Self {
-            all: vec![Publisher::default(); schedule.publishers()].into(),
+            own: vec![Publisher::default(); own].into(),
+            dues: schedule.dues(),
             schedule,
+            share,
             format,
-            opcode,
             epoch,
-            next_slot: 0,
             behind: Vec::new(),
             payload: Vec::new(),
-            frames: Vec::new(),
-            random,
-            lag: Latency::default(),
+            is_stopped: false,
         }
     }
 
-    /// How many messages each has sent.
+    /// How many messages each publisher of the run has sent, as far as it is this worker's.
     pub(crate) fn sent(&self) -> Vec<u32> {
-        self.all.iter().map(|publisher| publisher.next).collect()
+        let mut sent = vec![0; self.schedule.publishers()];
+        for (number, publisher) in self.own.iter().enumerate() {
+            sent[self.everyone(number)] = publisher.next;
+        }
+        sent
     }
 
-    /// How many of those are measured.
-    pub(crate) fn sent_measured(&self) -> u64 {
-        self.schedule.measured_of(&self.sent())
+    fn everyone(&self, number: usize) -> usize {
+        number * self.share.count + self.share.index
     }
 
-    /// Whether all that can be sent has been.
-    pub(crate) fn is_done(&self, connections: &Connections) -> bool {
-        let is_lost = |publisher| connections.is_publisher_lost(publisher);
-        let is_over = self.next_slot == self.schedule.total();
-        is_over && self.behind.iter().all(|&publisher| is_lost(publisher)) || (0..self.all.len()).all(is_lost)
+    /// What is due from now on is not sent any more.
+    pub(crate) fn stop(&mut self) {
+        self.is_stopped = true;
+        self.behind.clear();
+    }
+
+    /// Whether all has been sent that was to be sent.
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_stopped || self.own.is_empty() || self.dues.due().is_none() && self.behind.is_empty()
+    }
+
+    /// Whether nothing will be sent any more, however long one waits.
+    pub(crate) fn is_cut_short(&self, connections: &Connections) -> bool {
+        let mut own = 0..self.own.len();
+        self.is_stopped || !own.is_empty() && own.all(|number| connections.is_publisher_lost(number))
     }
 
     /// Queues what is due at `now`, in the driver's time. Says how long to wait after that.
-    pub(crate) fn publish(&mut self, connections: &mut Connections, now: u64) -> Wait {
-        self.fall_due(now);
-        let mut wait = match self.next_slot < self.schedule.total() {
-            true => Wait::Until(self.due_at()),
-            false => Wait::Forever,
+    pub(crate) fn publish(&mut self, connections: &mut Connections, tally: &mut Tally, now: u64) -> Wait {
+        if self.is_stopped || self.own.is_empty() {
+            return Wait::Forever;
+        }
+        let Some(since_epoch) = now.checked_sub(self.epoch) else {
+            return Wait::Until(self.epoch);
+        };
+        let mut wait = match self.fall_due(since_epoch) {
+            Some(due) => Wait::Until(self.epoch + due),
+            None => Wait::Forever,
         };
         let mut behind = std::mem::take(&mut self.behind);
-        behind.retain(|&publisher| {
+        behind.retain(|&number| {
             // A publisher whose socket is full waits for room in it, not for the clock.
-            if connections.may_publish(publisher) {
-                self.fill(publisher, connections);
-                if self.all[publisher].due > 0 {
+            if connections.may_publish(number) {
+                self.send(number, connections, tally);
+                if !self.own[number].due.is_empty() {
                     wait = Wait::No;
                 }
             }
-            self.all[publisher].due > 0
+            if connections.is_publisher_lost(number) {
+                self.own[number].due.clear();
+            }
+            !self.own[number].due.is_empty()
         });
         self.behind = behind;
         wait
     }
 
-    /// When the next slot is due, in the driver's time.
-    fn due_at(&self) -> u64 {
-        self.epoch + self.schedule.intended(self.next_slot)
-    }
-
-    fn fall_due(&mut self, now: u64) {
-        while self.next_slot < self.schedule.total() && self.due_at() <= now {
-            let publisher = self.schedule.publisher(self.next_slot);
-            if self.all[publisher].due == 0 {
-                self.behind.push(publisher);
+    /// Notes all slots that are due at `now`. Returns when the next one of this worker is due.
+    fn fall_due(&mut self, now: u64) -> Option<u64> {
+        loop {
+            let due = self.dues.due()?;
+            let publisher = self.schedule.publisher(self.dues.slot());
+            let is_own = publisher % self.share.count == self.share.index;
+            if due > now && (is_own || due > now + LOOK_AHEAD_NS) {
+                return Some(due);
             }
-            self.all[publisher].due += 1;
-            self.next_slot += 1;
+            if is_own {
+                let number = publisher / self.share.count;
+                if self.own[number].due.is_empty() {
+                    self.behind.push(number);
+                }
+                self.own[number].due.push_back(due);
+            }
+            self.dues.advance();
         }
     }
 
     /// Queues the due messages of one publisher, up to the limit of a turn.
-    fn fill(&mut self, publisher: usize, connections: &mut Connections) {
-        self.frames.clear();
-        let Publisher { next, due } = &mut self.all[publisher];
-        while *due > 0 && self.frames.len() < TURN_BYTES_MAX {
-            let slot = self.schedule.slot(publisher, *next);
-            let intended = self.schedule.intended(slot);
+    fn send(&mut self, number: usize, connections: &mut Connections, tally: &mut Tally) {
+        let everyone = self.everyone(number);
+        let Publisher { next, due } = &mut self.own[number];
+        while let Some(intended) = due.pop_front() {
             let sent = connections.now() - self.epoch;
-            let stamp = Stamp { publisher: publisher as u16, seq: *next, intended, sent };
+            let stamp = Stamp { publisher: everyone as u16, seq: *next, intended, sent };
             self.format.write(&mut self.payload, &stamp);
-            frame::write(&mut self.frames, self.opcode, true, &self.payload, Some(self.random.mask()));
-            if slot >= self.schedule.warmup() {
-                self.lag.record(sent - intended);
-            }
+            let has_room = connections.publish(number, &self.payload);
+            tally.published(self.schedule.slot(everyone, *next), sent - intended);
             *next += 1;
-            *due -= 1;
+            if !has_room {
+                break;
+            }
         }
-        connections.publish(publisher, &self.frames);
     }
 }
+
+/// Slots of other workers are passed over so far ahead, rather than woken up for one by one.
+const LOOK_AHEAD_NS: u64 = 10_000_000;

@@ -1,297 +1,484 @@
-//! A run from beginning to end: connect, wait until all are ready, publish, drain, say goodbye, judge.
+//! A run from beginning to end, directed: connect, wait until all are ready, publish, drain, say goodbye.
+//!
+//! The director measures nothing. It tells the workers, here and on other machines, when each phase begins, and collects
+//! what they observed.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use fanfare_io::{Wait, affinity, limits};
-use fanfare_wire::frame::Opcode;
+use fanfare_io::{affinity, now_ns};
 
-use crate::connections::{Connections, Lost};
-use crate::latency::Latency;
-use crate::payload::Format;
+use crate::agents::{Agent, Part};
+use crate::gather::Gathered;
+use crate::observed::Observed;
+use crate::party::{Order, Share, Word};
 use crate::plan::Plan;
-use crate::proc_stat::{Process, Usage};
-use crate::publishers::Publishers;
+use crate::preflight;
+use crate::process::{Process, SyscallCounter, Usage};
+use crate::progress::{Outline, Phase, Progress, Watcher, Wish};
 use crate::random::Random;
-use crate::table::plural;
-use crate::tally::{Counts, Tally};
+use crate::reasons::Reasons;
+use crate::report::Environment;
+use crate::report::seen::{RunSeen, Sample, Samples};
+use crate::worker;
 
-/// From ready to the first message: time to look at what both processes have used until then.
+/// From the order to begin until the epoch: time for the order to arrive, and to look at what both processes have used.
 const START_DELAY_NS: u64 = 20_000_000;
+const START_DELAY_REMOTE_NS: u64 = 1_000_000_000;
 
 /// How long before the first measured message the processor time is read.
 const SAMPLE_AHEAD_NS: u64 = 1_000_000;
 
-/// How long servers may take for the closing handshakes.
-const GOODBYE: Duration = Duration::from_secs(5);
+/// How often the watcher is shown the run.
+const SHOW_NS: u64 = 100_000_000;
 
 /// Why there are no figures.
 #[derive(Debug)]
 pub enum RunError {
-    /// The machine does not allow what the plan asks for.
+    /// A machine does not allow what the plan asks for.
     Setup(String),
-    /// Not all connections became ready.
+    /// Not enough connections became ready.
     NotReady(String),
-    /// The ring broke.
-    Ring(io::Error),
+    /// A worker could not go on.
+    Failed(String),
+    /// The user ended it before anything was measured.
+    CalledOff,
 }
 
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Setup(sentence) | Self::NotReady(sentence) => f.write_str(sentence),
-            Self::Ring(error) => write!(f, "the kernel failed the ring: {error}"),
+            Self::Setup(sentence) | Self::NotReady(sentence) | Self::Failed(sentence) => {
+                f.write_str(sentence)
+            }
+            Self::CalledOff => f.write_str("called off before anything was measured"),
         }
     }
 }
 
 impl std::error::Error for RunError {}
 
-impl From<io::Error> for RunError {
-    fn from(error: io::Error) -> Self {
-        Self::Ring(error)
-    }
+/// How a run is carried out, besides its plan.
+pub struct Setting<'a> {
+    /// Machines that run it. Without any, this one does.
+    pub agents: &'a mut [Agent],
+    pub watcher: &'a mut dyn Watcher,
+    pub environment: Environment,
+    /// Keep the response times of each interval, for a log of histograms.
+    pub keeps_log: bool,
 }
 
-/// What both processes had used at one moment.
-#[derive(Clone, Copy, Debug)]
-pub struct Sample {
-    /// The driver's time.
-    pub at: u64,
-    pub own: Usage,
-    /// `None` when no process was named, or when it is gone.
-    pub server: Option<Usage>,
-}
-
-/// Everything that was observed.
-#[derive(Debug)]
-pub struct Observed {
-    /// Before the first connection, and when all were ready.
-    pub idle: Sample,
-    pub ready: Sample,
-    /// Just before the first measured message, after the last one was sent, and after the last delivery.
-    pub begun: Sample,
-    pub published: Sample,
-    pub drained: Sample,
-    /// How many measured messages were sent.
-    pub sent: u64,
-    pub counts: Counts,
-    /// When the last measured message reached a subscriber for the first time, in the driver's time.
-    pub last_delivery: u64,
-    pub lost: Lost,
-    pub latencies: Latencies,
-}
-
-#[derive(Debug)]
-pub struct Latencies {
-    pub response: Latency,
-    pub service: Latency,
-    pub send_lag: Latency,
-    pub to_first: Latency,
-    pub to_last: Latency,
-    pub spread: Latency,
-}
-
-/// Runs the plan on this thread. `progress` gets a line at each step.
+/// Runs the plan.
 ///
 /// # Errors
 /// When the run could not take place.
-pub fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Observed, RunError> {
-    let probes = Probes { own: Process::own(), server: plan.server_pid.map(Process::with_pid) };
-    if let Some(server) = &probes.server {
-        server.usage().map_err(|error| RunError::Setup(format!("--server-pid: {error}")))?;
+pub fn run(plan: &Plan, setting: Setting<'_>) -> Result<RunSeen, RunError> {
+    let Setting { agents, watcher, environment, keeps_log } = setting;
+    let probes = Probes::new(plan)?;
+    let idle = probes.sample();
+    let (crew, words) = hire(plan, agents)?;
+    let machines = agents.len().max(1);
+    let mut director = Director::new(plan, machines, crew, words, probes, watcher);
+    director.connect()?;
+    let ready = director.probes.sample();
+    for agent in agents.iter_mut() {
+        agent.synchronize().map_err(RunError::Failed)?;
     }
-    let mut connections = set_up(plan)?;
-    let idle = probes.sample(connections.now())?;
+    director.begin(if agents.is_empty() { START_DELAY_NS } else { START_DELAY_REMOTE_NS }, keeps_log);
+    let begun = director.publish()?;
+    let published = director.probes.sample();
+    let sent = director.drain()?;
+    let drained = director.probes.sample();
+    director.close()?;
 
-    progress(&format!(
-        "connecting {} and {} to {}",
-        plural(plan.targets.subscribers, "subscriber"),
-        plural(plan.targets.publishers, "publisher"),
-        plan.targets.remote
-    ));
-    connect(&mut connections)?;
-    let ready = probes.sample(connections.now())?;
-
-    progress(&format!(
-        "ready after {:.2} s; publishing {} messages",
-        (ready.at - idle.at) as f64 / 1e9,
-        plan.schedule.total()
-    ));
-    let mut run = Run::new(plan, connections, probes)?;
-    let begun = run.publish()?;
-    let published = run.probes.sample(run.connections.now())?;
-    run.drain(plan.drain)?;
-    let drained = run.probes.sample(run.connections.now())?;
-    let lost = run.connections.lost().clone();
-    progress("closing");
-    run.say_goodbye()?;
-
-    let Run { publishers, tally, epoch, .. } = run;
-    let sent = publishers.sent();
-    Ok(Observed {
-        idle,
-        ready,
-        begun,
-        published,
-        drained,
-        sent: publishers.sent_measured(),
-        counts: tally.counts(&sent),
-        last_delivery: epoch + tally.last_delivery(),
-        lost,
-        latencies: Latencies {
-            response: tally.response,
-            service: tally.service,
-            send_lag: publishers.lag,
-            to_first: tally.broadcast.to_first,
-            to_last: tally.broadcast.to_last,
-            spread: tally.broadcast.spread,
-        },
+    let samples = Samples { idle, ready, begun, published, drained };
+    let own_cpu_percent = director.busiest_core_percent(&samples);
+    let clocks = agents.iter_mut().map(Agent::clock).collect::<Result<_, _>>().map_err(RunError::Failed)?;
+    let (connections_ready, unready) = director.connections();
+    Ok(RunSeen {
+        environment,
+        samples,
+        ready: connections_ready,
+        unready,
+        sent: plan.schedule.measured_of(&sent),
+        own_cpu_percent,
+        server_syscalls_unknown: director
+            .probes
+            .syscalls
+            .as_ref()
+            .and_then(|counter| counter.as_ref().err().cloned()),
+        clocks,
+        workers: director.crew.members.len(),
+        machines,
+        gathered: director.gathered.take().expect("the run has begun"),
     })
 }
 
 /// The two processes that are looked at.
-#[derive(Debug)]
 struct Probes {
     own: Process,
     server: Option<Process>,
+    /// Of the server, or why they cannot be counted. `None` without a server to look at.
+    syscalls: Option<Result<SyscallCounter, String>>,
 }
 
 impl Probes {
-    fn sample(&self, at: u64) -> io::Result<Sample> {
-        let server = self.server.as_ref().and_then(|server| server.usage().ok());
-        Ok(Sample { at, own: self.own.usage()?, server })
-    }
-}
-
-fn set_up(plan: &Plan) -> Result<Connections, RunError> {
-    if let Some(core) = plan.core {
-        affinity::pin(core).map_err(|error| RunError::Setup(format!("--core {core}: {error}")))?;
-    }
-    let wanted = (plan.targets.subscribers + plan.targets.publishers) as u64;
-    // Refused in some sandboxes, where the limit that holds may still be enough.
-    let allowed = limits::raise_open_files().or_else(|_| limits::open_files())?.soft;
-    if wanted > allowed {
-        return Err(RunError::Setup(format!(
-            "{wanted} connections need a limit of as many open files, and it is {allowed}: raise it with ulimit -n \
-             {wanted}, or LimitNOFILE in a systemd unit"
-        )));
-    }
-    Connections::new(plan.targets.clone(), plan.pace).map_err(|error| RunError::Setup(error.to_string()))
-}
-
-/// Makes all connections, and returns when every handshake is done.
-fn connect(connections: &mut Connections) -> Result<(), RunError> {
-    loop {
-        connections.connect_more();
-        let connector = connections.connector();
-        let now = connections.now();
-        if connector.is_done() || connector.is_stuck(now) {
-            break;
+    fn new(plan: &Plan) -> Result<Self, RunError> {
+        let server = plan.server.pid.map(Process::with_pid);
+        if let Some(server) = &server {
+            server.usage().map_err(|error| RunError::Setup(format!("--server-pid: {error}")))?;
         }
-        let wait = Wait::Until(connector.wake_at(now));
-        // Other publishers of the topic may be at work already.
-        connections.turn(wait, &mut |_, _, _| {})?;
+        let syscalls = plan.server.pid.map(|pid| match plan.server.syscalls {
+            true => SyscallCounter::of(pid),
+            false => Err("not asked for; --server-syscalls counts them".to_owned()),
+        });
+        Ok(Self { own: Process::own(), server, syscalls })
     }
-    let connector = connections.connector();
-    if connector.ready() == connector.total() {
-        return Ok(());
+
+    fn sample(&self) -> Sample {
+        let server = self.server.as_ref().and_then(|server| server.usage().ok()).map(|usage| {
+            let syscalls = self.syscalls.as_ref().and_then(|counter| counter.as_ref().ok()?.count().ok());
+            Usage { syscalls, ..usage }
+        });
+        Sample { at_ns: now_ns(), own: self.own.usage().unwrap_or_default(), server }
     }
-    let ready = format!("{} of {} connections became ready", connector.ready(), connector.total());
-    Err(RunError::NotReady(match connector.failed().total() {
-        0 => format!("{ready}, and the server answered no more"),
-        _ => format!("{ready}: {}", connector.failed()),
-    }))
 }
 
-/// The run once all connections stand.
-struct Run {
-    connections: Connections,
-    publishers: Publishers,
-    tally: Tally,
+/// The workers of a run, on this machine or on others.
+struct Crew {
+    members: Vec<Member>,
+    /// Those of this machine.
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Member {
+    /// When this is dropped the worker is called off.
+    orders: Option<Sender<Order>>,
+    machine: usize,
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        self.members.clear();
+        for thread in self.threads.drain(..) {
+            // A worker that panicked has said why on standard error.
+            let _ = thread.join();
+        }
+    }
+}
+
+type Words = Receiver<(usize, Word)>;
+
+/// Starts all workers.
+fn hire(plan: &Plan, agents: &mut [Agent]) -> Result<(Crew, Words), RunError> {
+    let random = Random::from_kernel().map_err(|error| RunError::Setup(error.to_string()));
+    let run = random?.number() as u16;
+    let connections = plan.rooms.subscribers + plan.rooms.publishers;
+    let (words, heard) = mpsc::channel();
+    if let Some(&core) = plan.place.cores.first() {
+        // The director keeps off the other cores too: one of them may be the server's.
+        affinity::pin(core).map_err(|error| RunError::Setup(format!("core {core}: {error}")))?;
+    }
+    let mut crew = Crew { members: Vec::new(), threads: Vec::new() };
+    if agents.is_empty() {
+        let cores = preflight::workers(plan, connections).map_err(RunError::Setup)?;
+        let plan = Arc::new(plan.clone());
+        for (index, &core) in cores.iter().enumerate() {
+            let (orders, given) = mpsc::channel();
+            let share = Share { index, count: cores.len(), run, core };
+            crew.threads.push(worker::spawn(plan.clone(), share, given, words.clone()));
+            crew.members.push(Member { orders: Some(orders), machine: 0 });
+        }
+        return Ok((crew, heard));
+    }
+    // Connections are dealt to workers, so a machine with more workers gets more of them.
+    let each = connections.div_ceil(agents.len());
+    let workers: Vec<usize> = agents
+        .iter_mut()
+        .map(|agent| agent.workers_for(plan, each))
+        .collect::<Result<_, _>>()
+        .map_err(RunError::Setup)?;
+    let total = workers.iter().sum();
+    let mut first = 0;
+    for (machine, (agent, workers)) in agents.iter_mut().zip(workers).enumerate() {
+        let part = Part { first, workers, count: total, run };
+        let orders = agent.begin(plan, part, words.clone()).map_err(RunError::Setup)?;
+        crew.members.extend(orders.into_iter().map(|orders| Member { orders: Some(orders), machine }));
+        first += workers;
+    }
+    Ok((crew, heard))
+}
+
+/// What the director knows of one worker.
+#[derive(Default)]
+struct Standing {
+    ready: u64,
+    failed: Reasons,
+    lost: u64,
+    /// Of a core, in its last interval.
+    cpu_percent: f64,
+    is_connected: bool,
+    has_published: bool,
+    has_drained: bool,
+    is_done: bool,
+}
+
+struct Director<'a> {
+    plan: &'a Plan,
+    outline: Outline<'a>,
+    crew: Crew,
+    words: Words,
+    watcher: &'a mut dyn Watcher,
     probes: Probes,
+    standings: Vec<Standing>,
+    steady_by_room: Vec<u32>,
+    /// By publisher, as far as it is known.
+    sent: Vec<u32>,
+    gathered: Option<Gathered>,
+    /// Processor time while publishing, by machine and core; by worker where no core is known.
+    cpu_ns: HashMap<(usize, Result<usize, usize>), u64>,
+    phase: Phase,
+    /// All times are of this machine's monotonic clock.
+    connecting_since: u64,
+    connected_at: u64,
     epoch: u64,
-    /// When the first measured message is due, in the driver's time.
-    measured_from: u64,
-    subscribers: usize,
+    shown_at: u64,
+    sampled_at: u64,
+    is_stopping: bool,
 }
 
-impl Run {
-    fn new(plan: &Plan, connections: Connections, probes: Probes) -> io::Result<Self> {
-        let mut random = Random::from_kernel()?;
-        let format = Format::new(random.next() as u16, plan.size);
-        let opcode = if plan.text { Opcode::Text } else { Opcode::Binary };
-        let epoch = connections.now() + START_DELAY_NS;
-        let subscribers = plan.targets.subscribers;
-        Ok(Self {
-            connections,
-            publishers: Publishers::new(plan.schedule, format.clone(), opcode, random, epoch),
-            tally: Tally::new(format, plan.schedule, subscribers),
+impl<'a> Director<'a> {
+    fn new(
+        plan: &'a Plan,
+        machines: usize,
+        crew: Crew,
+        words: Words,
+        probes: Probes,
+        watcher: &'a mut dyn Watcher,
+    ) -> Self {
+        let workers = crew.members.len();
+        Self {
+            outline: Outline::new(plan, machines, workers),
+            standings: (0..workers).map(|_| Standing::default()).collect(),
+            steady_by_room: vec![0; plan.rooms.count],
+            sent: vec![0; plan.rooms.publishers],
+            plan,
+            crew,
+            words,
+            watcher,
             probes,
-            epoch,
-            measured_from: epoch + plan.schedule.intended(plan.schedule.warmup()),
-            subscribers,
-        })
+            gathered: None,
+            cpu_ns: HashMap::new(),
+            phase: Phase::Connecting,
+            connecting_since: now_ns(),
+            connected_at: 0,
+            epoch: 0,
+            shown_at: 0,
+            sampled_at: 0,
+            is_stopping: false,
+        }
     }
 
-    fn turn(&mut self, wait: Wait) -> io::Result<()> {
-        let Self { connections, tally, epoch, .. } = self;
-        connections.turn(wait, &mut |subscriber, payload, now| {
-            // Nothing of this run arrives before the epoch.
-            tally.receive(subscriber, payload, now.saturating_sub(*epoch));
-        })
+    /// Returns when all connections are ready, or enough of them.
+    fn connect(&mut self) -> Result<(), RunError> {
+        self.show()?;
+        while !self.standings.iter().all(|worker| worker.is_connected) {
+            self.hear(u64::MAX)?;
+        }
+        self.connected_at = now_ns();
+        let (ready, failed) = self.connections();
+        let total = (self.plan.rooms.subscribers + self.plan.rooms.publishers) as u64;
+        let unready_percent = (total - ready) as f64 * 100.0 / total as f64;
+        if unready_percent <= self.plan.bounds.unready_percent && ready > 0 {
+            return Ok(());
+        }
+        let ready = format!("{ready} of {total} connections became ready");
+        Err(RunError::NotReady(match failed.total() {
+            0 => format!("{ready}, and the server answered no more"),
+            _ => format!("{ready}: {failed}"),
+        }))
     }
 
-    /// Sends the whole schedule. Returns the sample from before the first measured message.
-    fn publish(&mut self) -> io::Result<Sample> {
-        let sample_at = self.measured_from - SAMPLE_AHEAD_NS;
+    /// How many connections are ready, and why others are not.
+    fn connections(&self) -> (u64, Reasons) {
+        let mut failed = Reasons::default();
+        self.standings.iter().for_each(|worker| failed.merge(&worker.failed));
+        (self.standings.iter().map(|worker| worker.ready).sum(), failed)
+    }
+
+    /// Sets the epoch.
+    fn begin(&mut self, delay_ns: u64, keeps_log: bool) {
+        let gathered = Gathered::new(self.plan, self.standings.len(), self.steady_by_room.clone());
+        self.gathered = Some(if keeps_log { gathered.with_log() } else { gathered });
+        self.epoch = now_ns() + delay_ns;
+        self.sampled_at = self.epoch;
+        self.enter(Phase::WarmingUp);
+        self.order(&Order::Start { epoch_ns: self.epoch });
+    }
+
+    /// Returns when all have published, with the sample from before the first measured message.
+    fn publish(&mut self) -> Result<Sample, RunError> {
+        let measured_from = self.epoch + self.plan.schedule.measured_from();
         let mut begun = None;
-        loop {
-            let now = self.connections.now();
-            if begun.is_none() && now >= sample_at {
-                begun = Some(self.probes.sample(now)?);
+        while !self.standings.iter().all(|worker| worker.has_published) {
+            let now = now_ns();
+            if begun.is_none() && now >= measured_from - SAMPLE_AHEAD_NS {
+                begun = Some(self.probes.sample());
             }
-            let wait = self.publishers.publish(&mut self.connections, now);
-            if self.publishers.is_done(&self.connections) {
-                break;
+            if self.phase == Phase::WarmingUp && now >= measured_from {
+                self.enter(Phase::Measuring);
             }
-            self.turn(match (wait, begun) {
-                (Wait::Until(at), None) => Wait::Until(at.min(sample_at)),
-                (wait, _) => wait,
-            })?;
+            self.hear(if begun.is_none() { measured_from - SAMPLE_AHEAD_NS } else { u64::MAX })?;
         }
-        // Hands over what was queued last.
-        self.turn(Wait::No)?;
         // Without publishers left, the run may be over before the measurement began.
-        begun.map_or_else(|| self.probes.sample(self.connections.now()), Ok)
+        Ok(begun.unwrap_or_else(|| self.probes.sample()))
     }
 
-    /// Waits until every message has reached every subscriber, but not forever.
-    fn drain(&mut self, at_most: Duration) -> io::Result<()> {
-        let expected = self.publishers.sent_measured() * self.subscribers as u64;
-        let deadline = after(self.connections.now(), at_most);
-        while self.tally.delivered() < expected
-            && self.connections.lost().subscribers < self.subscribers
-            && self.connections.now() < deadline
-        {
-            self.turn(Wait::Until(deadline))?;
+    /// Returns when what was sent has arrived, or will not, with how much each publisher sent.
+    fn drain(&mut self) -> Result<Vec<u32>, RunError> {
+        self.enter(Phase::Draining);
+        let sent = self.sent.clone();
+        self.order(&Order::Drain { sent: sent.clone() });
+        while !self.standings.iter().all(|worker| worker.has_drained) {
+            self.hear(u64::MAX)?;
+        }
+        Ok(sent)
+    }
+
+    /// Returns when all have said their last word.
+    fn close(&mut self) -> Result<(), RunError> {
+        self.enter(Phase::Closing);
+        self.order(&Order::Close);
+        while !self.standings.iter().all(|worker| worker.is_done) {
+            self.hear(u64::MAX)?;
+        }
+        if let Some(gathered) = &mut self.gathered {
+            gathered.finish();
         }
         Ok(())
     }
 
-    /// Closes all connections in order. What arrives until then still counts.
-    fn say_goodbye(&mut self) -> io::Result<()> {
-        self.connections.say_goodbye();
-        let deadline = after(self.connections.now(), GOODBYE);
-        while self.connections.alive() > 0 && self.connections.now() < deadline {
-            self.turn(Wait::Until(deadline))?;
+    fn order(&self, order: &Order) {
+        for member in &self.crew.members {
+            // A worker that is gone has said why, or its agent has.
+            let _ = member.orders.as_ref().map(|orders| orders.send(order.clone()));
+        }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        // So that the watcher sees every phase, however short.
+        self.shown_at = 0;
+    }
+
+    /// Waits for a word, but not beyond `until`, and meanwhile shows the run.
+    fn hear(&mut self, until: u64) -> Result<(), RunError> {
+        let now = now_ns();
+        if now >= self.shown_at + SHOW_NS {
+            self.shown_at = now;
+            self.show()?;
+        }
+        if self.gathered.is_some() && now >= self.sampled_at + self.plan.interval.as_nanos() as u64 {
+            self.sampled_at = now;
+            let sample = self.probes.sample();
+            if let Some(gathered) = &mut self.gathered {
+                gathered.sampled(Duration::from_nanos(now - self.epoch), &sample);
+            }
+        }
+        let wait = until.min(now + SHOW_NS).saturating_sub(now_ns());
+        match self.words.recv_timeout(Duration::from_nanos(wait)) {
+            Ok((worker, word)) => self.take(worker, word),
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => Err(RunError::Failed("all workers are gone".to_owned())),
+        }
+    }
+
+    fn take(&mut self, worker: usize, word: Word) -> Result<(), RunError> {
+        let standing = &mut self.standings[worker];
+        match word {
+            Word::Connecting { ready, failed } => (standing.ready, standing.failed) = (ready, failed),
+            Word::Connected { ready, failed, steady_by_room } => {
+                (standing.ready, standing.failed, standing.is_connected) = (ready, failed, true);
+                self.steady_by_room.iter_mut().zip(steady_by_room).for_each(|(all, part)| *all += part);
+            }
+            Word::Interval(interval) => {
+                standing.lost = interval.lost;
+                let per_second = 1e9 / self.plan.interval.as_nanos() as f64;
+                standing.cpu_percent = interval.cpu_ns as f64 * per_second / 1e7;
+                if let Some(gathered) = &mut self.gathered {
+                    gathered.interval(worker, *interval);
+                }
+            }
+            Word::Published { sent } => {
+                standing.has_published = true;
+                self.sent.iter_mut().zip(sent).for_each(|(all, part)| *all += part);
+            }
+            Word::Drained => standing.has_drained = true,
+            Word::Done(observed) => {
+                standing.is_done = true;
+                self.done(worker, &observed);
+            }
+            Word::Failed(sentence) => return Err(RunError::Failed(sentence)),
         }
         Ok(())
     }
-}
 
-/// The driver's time so long after `now`, or the end of time.
-fn after(now: u64, span: Duration) -> u64 {
-    now.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
+    fn done(&mut self, worker: usize, observed: &Observed) {
+        let machine = self.crew.members[worker].machine;
+        *self.cpu_ns.entry((machine, observed.core.ok_or(worker))).or_default() += observed.cpu_ns;
+        if let Some(gathered) = &mut self.gathered {
+            gathered.observed(worker, observed);
+        }
+    }
+
+    /// Of the core that workers used most while they published.
+    fn busiest_core_percent(&self, samples: &Samples) -> f64 {
+        let wall = samples.published.at_ns.saturating_sub(samples.begun.at_ns).max(1);
+        let most = self.cpu_ns.values().copied().max().unwrap_or(0);
+        most as f64 * 100.0 / wall as f64
+    }
+
+    fn show(&mut self) -> Result<(), RunError> {
+        let now = now_ns();
+        let (connections_ready, failed) = self.connections();
+        let so_far = self.gathered.as_ref().map(Gathered::so_far).unwrap_or_default();
+        let busiest = self.standings.iter().map(|worker| worker.cpu_percent).fold(0.0, f64::max);
+        let connecting_until = if self.connected_at > 0 { self.connected_at } else { now };
+        let progress = Progress {
+            outline: self.outline,
+            phase: self.phase,
+            connecting_ns: connecting_until - self.connecting_since,
+            elapsed_ns: if self.epoch > 0 { now.saturating_sub(self.epoch) } else { 0 },
+            connections_ready,
+            connections_total: self.outline.subscribers + self.outline.publishers,
+            failed: &failed,
+            lost: self.standings.iter().map(|worker| worker.lost).sum(),
+            sent: so_far.sent,
+            delivered: so_far.delivered,
+            rows: self.gathered.as_ref().map_or(&[], |gathered| gathered.rows()),
+            response: self
+                .gathered
+                .as_ref()
+                .map(|gathered| gathered.response().spectrum())
+                .unwrap_or_default(),
+            send_lag: self
+                .gathered
+                .as_ref()
+                .map(|gathered| gathered.send_lag().spectrum())
+                .unwrap_or_default(),
+            own_cpu_percent: self.gathered.is_some().then_some(busiest),
+        };
+        if self.watcher.show(&progress) == Wish::Stop && !self.is_stopping {
+            if self.phase == Phase::Connecting {
+                return Err(RunError::CalledOff);
+            }
+            self.is_stopping = true;
+            self.order(&Order::Stop);
+        }
+        Ok(())
+    }
 }

@@ -3,179 +3,401 @@
 use crate::broadcast::Broadcast;
 use crate::cursor::{Arrival, Cursor};
 use crate::latency::Latency;
-use crate::payload::{Format, Unread};
+use crate::observed::{Clock, Counts, Ended, Interval, Others};
+use crate::party::Share;
+use crate::payload::{Format, Stamp, Unread};
+use crate::plan::{Plan, Reader, Rooms};
 use crate::schedule::Schedule;
 
-/// What all subscribers received of the measured messages. Warm-up messages are neither counted nor timed.
+/// A message cannot have been sent so long after it arrived, whatever the clocks say.
+const CLOCKS_APART_NS_MAX: u64 = 10_000_000_000;
+
+/// What one subscriber is, and what it received that is no message of its room.
 #[derive(Debug)]
-pub struct Tally {
-    format: Format,
-    schedule: Schedule,
-    publishers: usize,
-    /// Of each subscriber, one for each publisher.
-    cursors: Box<[Cursor]>,
-    /// Of each subscriber: messages that nobody published so.
-    corrupt: Box<[u32]>,
-    /// Intact messages of other runs.
-    foreign: u64,
-    /// Distinct measured messages, over all subscribers.
-    delivered: u64,
-    last_delivery: u64,
-    /// From due to received: what a user of the server waits.
-    pub response: Latency,
-    /// From sent to received: what the server takes when it is asked.
-    pub service: Latency,
-    pub broadcast: Broadcast,
+struct Subscriber {
+    /// `None` for one that was not there when the run began.
+    reader: Option<Reader>,
+    /// A pausing one reads again, and has not caught up yet.
+    is_behind: bool,
+    room: u32,
+    corrupt: u32,
+    misrouted: u32,
+    /// What the server said it left out.
+    announced: u64,
 }
 
-/// Deliveries over all subscribers, and what was wrong with them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub expected: u64,
-    /// Messages of which an intact copy arrived, each counted once for each subscriber.
-    pub delivered: u64,
-    /// Messages of which no intact copy arrived.
-    pub missing: u64,
-    pub duplicate: u64,
-    pub reordered: u64,
-    /// Also missing, unless an intact copy came too.
-    pub corrupt: u64,
-    pub foreign: u64,
-    /// Subscribers with anything missing, duplicate, reordered or corrupt.
-    pub subscribers_affected: u64,
+/// What one worker's subscribers received of the measured messages. Warm-up messages are neither counted nor timed.
+///
+/// Times are nanoseconds since the run's epoch.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    format: Format,
+    schedule: Schedule,
+    rooms: Rooms,
+    subscribers: Box<[Subscriber]>,
+    /// Of each subscriber, one for each publisher of its room.
+    cursors: Box<[Cursor]>,
+    publishers_in_each: usize,
+    foreign: u64,
+    /// Distinct measured messages, over all steady subscribers.
+    delivered: u64,
+    last_delivery: u64,
+    clock: Clock,
+    broadcast: Broadcast,
+    /// The current row of the time line.
+    interval: Interval,
+    others: Others,
+    /// When those who paused read again.
+    resumed_at: u64,
+    /// All leave: what those who did not keep up read now was not read in time.
+    is_over: bool,
 }
 
 impl Tally {
-    pub fn new(format: Format, schedule: Schedule, subscribers: usize) -> Self {
-        let publishers = schedule.publishers();
-        let first = |publisher| schedule.count_of(publisher, schedule.warmup()) as u32;
-        let cursors =
-            (0..subscribers).flat_map(|_| (0..publishers).map(|publisher| Cursor::new(first(publisher))));
+    /// `is_present` says which of the worker's subscribers are there.
+    pub(crate) fn new(
+        plan: &Plan,
+        share: &Share,
+        format: Format,
+        is_present: impl Fn(usize) -> bool,
+    ) -> Self {
+        let (rooms, schedule) = (plan.rooms, plan.schedule);
+        let publishers_in_each = rooms.publishers_in_each();
+        let mut receivers = vec![0u32; rooms.count];
+        let mut others = Others::default();
+        let subscribers: Box<[Subscriber]> = (share.index..rooms.subscribers)
+            .step_by(share.count)
+            .enumerate()
+            .map(|(number, everyone)| {
+                let room = rooms.room_of_subscriber(everyone);
+                let reader = is_present(number).then(|| plan.reader(everyone));
+                match reader {
+                    Some(Reader::Steady) => receivers[room] += 1,
+                    Some(reader) => ended(&mut others, reader).subscribers += 1,
+                    None => {}
+                }
+                Subscriber {
+                    reader,
+                    is_behind: false,
+                    room: room as u32,
+                    corrupt: 0,
+                    misrouted: 0,
+                    announced: 0,
+                }
+            })
+            .collect();
+        let cursors = subscribers.iter().flat_map(|subscriber| {
+            (0..publishers_in_each).map(|nth| {
+                let publisher = nth * rooms.count + subscriber.room as usize;
+                Cursor::new(schedule.count_of(publisher, schedule.warmup()) as u32)
+            })
+        });
         Self {
             cursors: cursors.collect(),
-            corrupt: vec![0; subscribers].into(),
+            subscribers,
+            publishers_in_each,
             foreign: 0,
             delivered: 0,
             last_delivery: 0,
-            response: Latency::default(),
-            service: Latency::default(),
-            broadcast: Broadcast::new(subscribers as u32, schedule.messages_per_second()),
+            clock: Clock::default(),
+            broadcast: Broadcast::new(receivers.into(), schedule.messages_per_second()),
+            interval: Interval::default(),
+            others,
+            resumed_at: 0,
+            is_over: false,
             format,
             schedule,
-            publishers,
+            rooms,
         }
     }
 
-    /// Distinct measured messages received, over all subscribers.
-    pub fn delivered(&self) -> u64 {
+    /// Distinct measured messages received, over all steady subscribers.
+    pub(crate) fn delivered(&self) -> u64 {
         self.delivered
     }
 
-    /// When the last of them came, in nanoseconds since the run's epoch.
-    pub fn last_delivery(&self) -> u64 {
-        self.last_delivery
+    /// Of what the publishers have `sent`, how many deliveries to steady subscribers that makes.
+    pub(crate) fn expected(&self, sent: &[u32]) -> u64 {
+        let mut measured = vec![0; self.rooms.count];
+        for (publisher, &sent) in sent.iter().enumerate() {
+            let warmup = self.schedule.count_of(publisher, self.schedule.warmup());
+            measured[self.rooms.room_of_publisher(publisher)] += u64::from(sent).saturating_sub(warmup);
+        }
+        let steady = self.subscribers.iter().filter(|subscriber| subscriber.reader == Some(Reader::Steady));
+        steady.map(|subscriber| measured[subscriber.room as usize]).sum()
     }
 
-    /// `subscriber` received `payload` at `now`, in nanoseconds since the run's epoch.
+    /// `subscriber` received `payload` at `now`.
     #[inline]
-    pub fn receive(&mut self, subscriber: usize, payload: &[u8], now: u64) {
+    pub(crate) fn receive(&mut self, subscriber: usize, payload: &[u8], now: u64) {
         let stamp = match self.format.read(payload) {
             Ok(stamp) => stamp,
             Err(fault) => return self.receive_unread(subscriber, fault),
         };
         let publisher = usize::from(stamp.publisher);
         let slot = self.schedule.slot(publisher, stamp.seq);
-        if publisher >= self.publishers || slot >= self.schedule.total() || stamp.sent > now {
+        let is_possible = publisher < self.rooms.publishers
+            && slot < self.schedule.total()
+            && stamp.sent <= now.saturating_add(CLOCKS_APART_NS_MAX);
+        if !is_possible {
             return self.receive_unread(subscriber, Unread::Corrupt);
         }
         if slot < self.schedule.warmup() {
             return;
         }
-        let cursor = &mut self.cursors[subscriber * self.publishers + publisher];
-        if cursor.arrive(stamp.seq) == Arrival::Duplicate {
+        let (nth, room) = match self.rooms.count {
+            1 => (publisher, 0),
+            count => (publisher / count, publisher % count),
+        };
+        let receiver = &mut self.subscribers[subscriber];
+        if receiver.room as usize != room {
+            receiver.misrouted += 1;
+            return;
+        }
+        let cursor = subscriber * self.publishers_in_each + nth;
+        if receiver.reader != Some(Reader::Steady) {
+            return self.receive_other(subscriber, cursor, &stamp, now);
+        }
+        if self.cursors[cursor].arrive(stamp.seq) == Arrival::Duplicate {
             return;
         }
         self.delivered += 1;
         self.last_delivery = now;
-        self.response.record(now - stamp.intended);
-        self.service.record(now - stamp.sent);
-        self.broadcast.received(slot, stamp.intended, now);
+        record(&mut self.interval.response, &mut self.clock, now, stamp.intended);
+        record(&mut self.interval.service, &mut self.clock, now, stamp.sent);
+        self.broadcast.received(slot, room, stamp.intended, now);
     }
 
     #[cold]
     fn receive_unread(&mut self, subscriber: usize, fault: Unread) {
         match fault {
-            Unread::Corrupt => self.corrupt[subscriber] += 1,
+            Unread::Corrupt => self.subscribers[subscriber].corrupt += 1,
             Unread::Foreign => self.foreign += 1,
         }
     }
 
+    fn receive_other(&mut self, subscriber: usize, cursor: usize, stamp: &Stamp, now: u64) {
+        let receiver = &mut self.subscribers[subscriber];
+        let Some(reader) = receiver.reader else { return };
+        let is_late = self.is_over && matches!(reader, Reader::Stalled | Reader::Slow);
+        if is_late || self.cursors[cursor].arrive(stamp.seq) == Arrival::Duplicate {
+            return;
+        }
+        ended(&mut self.others, reader).delivered += 1;
+        if receiver.is_behind && stamp.intended >= self.resumed_at {
+            receiver.is_behind = false;
+            self.others.catch_up.record(now.saturating_sub(self.resumed_at));
+        }
+    }
+
+    /// The server says that it left out messages for `subscriber`; at least one, when it does not say how many.
+    pub(crate) fn announce(&mut self, subscriber: usize, messages: Option<u64>) {
+        self.subscribers[subscriber].announced += messages.unwrap_or(1);
+    }
+
+    /// A message was published so long after it was due.
+    pub(crate) fn published(&mut self, slot: u64, lag: u64) {
+        self.interval.sent += 1;
+        if slot >= self.schedule.warmup() {
+            self.interval.send_lag.record(lag);
+        }
+    }
+
+    /// The run is over; stragglers of steady subscribers still count.
+    pub(crate) fn end(&mut self) {
+        self.is_over = true;
+    }
+
+    /// All who paused read again.
+    pub(crate) fn resume(&mut self, now: u64) {
+        self.resumed_at = now;
+        for subscriber in &mut self.subscribers {
+            subscriber.is_behind = subscriber.reader == Some(Reader::Pausing);
+        }
+    }
+
+    /// The subscriber's connection is over; it may come back.
+    pub(crate) fn left(&mut self, subscriber: usize) {
+        let cursors = subscriber * self.publishers_in_each..(subscriber + 1) * self.publishers_in_each;
+        self.cursors[cursors].iter_mut().for_each(Cursor::leave);
+    }
+
+    /// The server ended the connection of one that is not steady.
+    pub(crate) fn lost(&mut self, subscriber: usize, reason: String) {
+        if let Some(reader) = self.subscribers[subscriber].reader {
+            ended(&mut self.others, reader).lost.add(reason);
+        }
+    }
+
+    /// Whether some who paused have not caught up.
+    pub(crate) fn is_any_behind(&self) -> bool {
+        self.subscribers.iter().any(|subscriber| subscriber.is_behind)
+    }
+
+    pub(crate) fn others(&mut self) -> &mut Others {
+        &mut self.others
+    }
+
+    /// Ends the row `index` of the time line. The last one takes along the messages that not all have received.
+    pub(crate) fn end_interval(&mut self, index: u32, is_last: bool) -> Interval {
+        let mut interval = std::mem::take(&mut self.interval);
+        interval.index = index;
+        interval.delivered = interval.response.count();
+        interval.flights = self.broadcast.take_ended();
+        if is_last {
+            interval.flights.append(&mut self.broadcast.take_rest());
+        }
+        interval
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(crate) fn last_delivery(&self) -> u64 {
+        self.last_delivery
+    }
+
     /// Adds all up. `sent` holds how many messages each publisher sent, warm-up included.
-    pub fn counts(&self, sent: &[u32]) -> Counts {
-        let mut counts = Counts { delivered: self.delivered, foreign: self.foreign, ..Counts::default() };
-        counts.expected = self.schedule.measured_of(sent) * self.corrupt.len() as u64;
-        for (cursors, &corrupt) in self.cursors.chunks_exact(self.publishers).zip(&self.corrupt) {
-            let missing: u64 = cursors.iter().zip(sent).map(|(cursor, &sent)| cursor.missing(sent)).sum();
+    pub(crate) fn finish(&mut self, sent: &[u32]) -> (Counts, Others) {
+        let mut counts = Counts {
+            expected: self.expected(sent),
+            delivered: self.delivered,
+            foreign: self.foreign,
+            ..Counts::default()
+        };
+        let mut others = std::mem::take(&mut self.others);
+        for (number, subscriber) in self.subscribers.iter().enumerate() {
+            let Some(reader) = subscriber.reader else { continue };
+            let cursors = &self.cursors[number * self.publishers_in_each..][..self.publishers_in_each];
+            let publishers = (subscriber.room as usize..).step_by(self.rooms.count);
+            let absent: u64 = cursors
+                .iter()
+                .zip(publishers)
+                .map(|(cursor, publisher)| cursor.missing(sent[publisher]))
+                .sum();
+            let announced = subscriber.announced.min(absent);
+            let missing = absent - announced;
             let duplicate: u64 = cursors.iter().map(|cursor| u64::from(cursor.duplicate)).sum();
             let reordered: u64 = cursors.iter().map(|cursor| u64::from(cursor.reordered)).sum();
-            let corrupt = u64::from(corrupt);
-            counts.missing += missing;
-            counts.duplicate += duplicate;
-            counts.reordered += reordered;
-            counts.corrupt += corrupt;
-            counts.subscribers_affected += u64::from(missing + duplicate + reordered + corrupt > 0);
+            let (corrupt, misrouted) = (u64::from(subscriber.corrupt), u64::from(subscriber.misrouted));
+            if reader == Reader::Steady {
+                counts.missing += missing;
+                counts.announced += announced;
+                counts.duplicate += duplicate;
+                counts.reordered += reordered;
+                counts.corrupt += corrupt;
+            } else {
+                let ended = ended(&mut others, reader);
+                ended.missing += missing;
+                ended.announced += announced;
+                ended.duplicate += duplicate;
+                ended.reordered += reordered;
+                ended.corrupt += corrupt;
+            }
+            // Nobody may receive another room's messages, whatever it does.
+            counts.misrouted += misrouted;
+            let is_affected = missing + duplicate + reordered + corrupt + misrouted > 0;
+            counts.subscribers_affected += u64::from(is_affected && reader == Reader::Steady);
         }
-        counts
+        (counts, others)
+    }
+}
+
+/// Between machines a message may seem to arrive before it was sent. That is counted, and hides in no histogram.
+#[inline]
+fn record(latency: &mut Latency, clock: &mut Clock, now: u64, since: u64) {
+    match now.checked_sub(since) {
+        Some(ns) => latency.record(ns),
+        None => {
+            clock.negative += 1;
+            clock.worst_ns = clock.worst_ns.max(since - now);
+        }
+    }
+}
+
+fn ended(others: &mut Others, reader: Reader) -> &mut Ended {
+    match reader {
+        Reader::Stalled => &mut others.stalled,
+        Reader::Slow => &mut others.slow,
+        Reader::Pausing => &mut others.pausing,
+        Reader::Returning => &mut others.returning,
+        Reader::Steady => unreachable!("steady subscribers are counted apart"),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::payload::Stamp;
     use std::time::Duration;
 
-    /// Two publishers, each with one warm-up message and five measured ones; two subscribers.
-    fn tally() -> (Format, Tally) {
-        let schedule = Schedule::constant(2.0, 2, Duration::from_secs(1), Duration::from_secs(5));
-        let format = Format::new(1, 64);
-        (format.clone(), Tally::new(format, schedule, 2))
+    use super::*;
+    use crate::plan::tests::plan;
+
+    const RUN: u16 = 1;
+
+    /// What is due at 100 and sent at 150.
+    fn payload(plan: &Plan, run: u16, publisher: u16, seq: u32) -> Vec<u8> {
+        let mut payload = Vec::new();
+        let stamp = Stamp { publisher, seq, intended: 100, sent: 150 };
+        Format::new(run, &plan.content).write(&mut payload, &stamp);
+        payload
     }
 
-    fn payload(format: &Format, publisher: u16, seq: u32) -> Vec<u8> {
-        let mut payload = Vec::new();
-        format.write(&mut payload, &Stamp { publisher, seq, intended: 100, sent: 150 });
-        payload
+    fn share() -> Share {
+        Share { index: 0, count: 1, run: RUN, core: None }
+    }
+
+    fn tally(plan: &Plan) -> Tally {
+        Tally::new(plan, &share(), Format::new(RUN, &plan.content), |_| true)
+    }
+
+    /// Two publishers, each with one warm-up message and five measured ones; two subscribers.
+    fn two_by_two() -> Plan {
+        let mut plan = plan(2, 2, 1);
+        plan.schedule = Schedule::new(
+            crate::schedule::Shape::Constant,
+            2.0,
+            2,
+            Duration::from_secs(1),
+            Duration::from_secs(5),
+        );
+        plan
     }
 
     #[test]
     fn a_clean_run_is_clean_and_timed() {
-        let (format, mut tally) = tally();
+        let plan = two_by_two();
+        let mut tally = tally(&plan);
         for subscriber in 0..2 {
             for seq in 0..6 {
                 for publisher in 0..2 {
-                    tally.receive(subscriber, &payload(&format, publisher, seq), 1_100);
+                    tally.receive(subscriber, &payload(&plan, RUN, publisher, seq), 1_100);
                 }
             }
         }
+        assert_eq!(tally.expected(&[6, 6]), 20);
         let expected = Counts { expected: 20, delivered: 20, ..Counts::default() };
-        assert_eq!(tally.counts(&[6, 6]), expected);
-        assert_eq!((tally.response.spectrum().count, tally.response.spectrum().max), (20, 1_000));
-        assert_eq!((tally.service.spectrum().count, tally.service.spectrum().max), (20, 950));
-        assert_eq!(tally.broadcast.to_last.spectrum().count, 10);
+        assert_eq!(tally.finish(&[6, 6]).0, expected);
+        let interval = tally.end_interval(3, true);
+        assert_eq!((interval.index, interval.delivered), (3, 20));
+        assert_eq!((interval.response.count(), interval.response.spectrum().max), (20, 1_000));
+        assert_eq!((interval.service.count(), interval.service.spectrum().max), (20, 950));
+        assert_eq!(interval.flights.len(), 10);
+        assert!(interval.flights.iter().all(|flight| (flight.received, flight.intended) == (2, 100)));
     }
 
     #[test]
     fn faults_count_for_the_subscriber_that_saw_them() {
-        let (format, mut tally) = tally();
-        let good = |publisher, seq| payload(&format, publisher, seq);
+        let plan = two_by_two();
+        let mut tally = tally(&plan);
+        let good = |publisher, seq| payload(&plan, RUN, publisher, seq);
         let mut bad = good(0, 3);
         bad[40] ^= 1;
-        let foreign = payload(&Format::new(2, 64), 0, 3);
+        let foreign = payload(&plan, RUN + 1, 0, 3);
         for payload in [good(0, 1), good(0, 2), good(0, 2), bad, foreign, good(0, 5), good(0, 4)] {
             tally.receive(1, &payload, 1_000);
         }
-        let counts = tally.counts(&[6, 1]);
+        let (counts, _) = tally.finish(&[6, 1]);
         let expected = Counts {
             expected: 10,
             delivered: 4,
@@ -185,17 +407,92 @@ mod tests {
             corrupt: 1,
             foreign: 1,
             subscribers_affected: 2,
+            ..Counts::default()
         };
         assert_eq!(counts, expected);
     }
 
     #[test]
+    fn what_the_server_said_it_left_out_is_announced_and_not_missing() {
+        let plan = two_by_two();
+        let mut tally = tally(&plan);
+        tally.receive(0, &payload(&plan, RUN, 0, 1), 1_000);
+        // Seven of the nine others are announced; the rest, and all of the second subscriber's, are missing.
+        tally.announce(0, Some(6));
+        tally.announce(0, None);
+        let (counts, _) = tally.finish(&[6, 6]);
+        assert_eq!((counts.announced, counts.missing, counts.delivered), (7, 2 + 10, 1));
+    }
+
+    #[test]
     fn messages_that_nobody_can_have_sent_are_corrupt() {
-        let (format, mut tally) = tally();
-        // A publisher too many, a sequence too high, and a message from the future.
-        tally.receive(0, &payload(&format, 2, 1), 1_000);
-        tally.receive(0, &payload(&format, 0, 6), 1_000);
-        tally.receive(0, &payload(&format, 0, 1), 149);
-        assert_eq!((tally.counts(&[6, 6]).corrupt, tally.delivered()), (3, 0));
+        let plan = two_by_two();
+        let mut tally = tally(&plan);
+        // A publisher too many, and a sequence too high.
+        tally.receive(0, &payload(&plan, RUN, 2, 1), 1_000);
+        tally.receive(0, &payload(&plan, RUN, 0, 6), 1_000);
+        assert_eq!((tally.finish(&[6, 6]).0.corrupt, tally.delivered()), (2, 0));
+    }
+
+    #[test]
+    fn clocks_that_differ_are_counted_and_in_no_histogram() {
+        let plan = two_by_two();
+        let mut tally = tally(&plan);
+        tally.receive(0, &payload(&plan, RUN, 0, 1), 40);
+        tally.receive(0, &payload(&plan, RUN, 0, 2), 120);
+        assert_eq!(tally.clock(), Clock { negative: 3, worst_ns: 110 });
+        assert_eq!((tally.delivered(), tally.end_interval(0, false).response.spectrum().max), (2, 20));
+    }
+
+    #[test]
+    fn another_rooms_message_is_misrouted() {
+        // Publishers 0 and 2 are in room 0, as are subscribers 0 and 2.
+        let mut plan = plan(4, 4, 2);
+        plan.schedule =
+            Schedule::new(crate::schedule::Shape::Constant, 4.0, 4, Duration::ZERO, Duration::from_secs(2));
+        let mut tally = tally(&plan);
+        for publisher in 0..4 {
+            tally.receive(2, &payload(&plan, RUN, publisher, 0), 1_000);
+        }
+        assert_eq!((tally.delivered(), tally.expected(&[1, 1, 1, 1])), (2, 8));
+        let (counts, _) = tally.finish(&[1, 1, 1, 1]);
+        assert_eq!((counts.misrouted, counts.missing, counts.subscribers_affected), (2, 6, 4));
+    }
+
+    #[test]
+    fn who_is_not_steady_is_counted_apart() {
+        let mut plan = two_by_two();
+        plan.readers.pausing = 1;
+        plan.readers.returning = 1;
+        let of = |kind| (0..2).find(|&number| plan.reader(number) == kind).expect("one of each");
+        let (pausing, returning) = (of(Reader::Pausing), of(Reader::Returning));
+        let mut tally = tally(&plan);
+        tally.resume(90);
+        assert!(tally.is_any_behind());
+        tally.receive(pausing, &payload(&plan, RUN, 0, 1), 1_000);
+        assert!(!tally.is_any_behind());
+        tally.receive(returning, &payload(&plan, RUN, 0, 1), 1_000);
+        tally.left(returning);
+        tally.receive(returning, &payload(&plan, RUN, 0, 4), 1_000);
+        tally.lost(returning, "reset".to_owned());
+        assert_eq!((tally.delivered(), tally.expected(&[6, 0])), (0, 0));
+        let (counts, others) = tally.finish(&[6, 0]);
+        assert_eq!(counts, Counts::default());
+        assert_eq!(
+            (others.pausing.delivered, others.pausing.missing, others.catch_up.spectrum().max),
+            (1, 4, 910)
+        );
+        assert_eq!((others.returning.delivered, others.returning.missing), (2, 1));
+        assert_eq!(others.returning.lost.to_string(), "1 x reset");
+    }
+
+    #[test]
+    fn the_warm_up_and_subscribers_that_never_came_do_not_count() {
+        let plan = two_by_two();
+        let mut tally =
+            Tally::new(&plan, &share(), Format::new(RUN, &plan.content), |subscriber| subscriber == 1);
+        tally.receive(1, &payload(&plan, RUN, 0, 0), 1_000);
+        assert_eq!((tally.delivered(), tally.expected(&[6, 6])), (0, 10));
+        assert_eq!(tally.finish(&[6, 6]).0.missing, 10);
     }
 }

@@ -1,5 +1,6 @@
 //! Whole runs against servers by other hands: sound ones, and broken ones whose faults have to be found, each one.
 
+mod measure;
 mod server;
 
 use std::io::{Read, Write};
@@ -8,14 +9,11 @@ use std::process::{Command as Process, Output};
 use std::thread;
 use std::time::Duration;
 
-use clap::Parser;
-use fanfare_loadgen::options::{Cli, Command};
-use fanfare_loadgen::{Report, RunError, Verdict, run};
+use fanfare_loadgen::run::RunError;
+use fanfare_loadgen::{Report, Verdict};
+use measure::LENIENT;
 use server::{Fault, Server};
 use tungstenite::handshake::derive_accept_key;
-
-/// Bounds that no busy machine passes, for tests that look at deliveries.
-const LENIENT: &str = "--send-lag-max 1h --own-cpu-max 1000";
 
 /// 205 messages, so that the last of the 20 tenths has a message behind it.
 const QUICK: &str = "--rate 2050 --duration 100ms --warmup 0s";
@@ -29,10 +27,7 @@ fn measure(addr: SocketAddr, arguments: &str) -> Result<Report, RunError> {
 }
 
 fn measure_with(subscribers: u64, addr: SocketAddr, arguments: &str) -> Result<Report, RunError> {
-    let line = format!("fanfare-loadgen run ws://{addr}/ws/demo -n {subscribers} {LENIENT} {arguments}");
-    let Command::Run(options) = Cli::try_parse_from(line.split_whitespace()).expect("options").command;
-    let plan = options.plan().expect("a plan");
-    run(&plan, |_| {}).map(|observed| Report::new(&plan, &observed))
+    measure::measure(&format!("ws://{addr}/ws/demo -n {subscribers} {arguments}"))
 }
 
 /// A run against a server with this fault, with its faults as (missing, duplicate, reordered, corrupt).
@@ -252,7 +247,7 @@ fn exit_codes_tell_the_verdict() {
     let broken = Server::start(Fault::Double);
     let run = |server: &Server, more: &str| format!("run ws://{}/ws/x -n 3 {QUICK} {more}", server.addr);
     let table = check_exit(&run(&sound, LENIENT), 0).stdout;
-    assert!(String::from_utf8_lossy(&table).contains("pass: every message"), "{table:?}");
+    assert!(String::from_utf8_lossy(&table).contains("PASS: every message"), "{table:?}");
     check_exit(&run(&broken, LENIENT), 2);
     let table = check_exit(&run(&broken, "--send-lag-max 0s --own-cpu-max 1000"), 3).stdout;
     let table = String::from_utf8_lossy(&table);
@@ -284,5 +279,5 @@ fn json_has_the_figures_of_both_processes() {
     assert_eq!(report["latency_ns"]["response"]["count"], 3 * MESSAGES);
     assert!(report["cost"]["server_cpu_ns_per_delivery"].is_number(), "{report:#}");
     assert!(report["connect"]["server_resident_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{report:#}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("pass: every message"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("PASS: every message"));
 }

@@ -1,4 +1,4 @@
-//! What becomes of one connection: handshake, frames, end.
+//! What becomes of one connection: handshake, dialect, messages, end.
 
 use fanfare_io::uring::Bytes;
 use fanfare_io::{ConnId, Driver, ReceiveEnd};
@@ -8,7 +8,13 @@ use fanfare_wire::frame::{self, Opcode};
 use fanfare_wire::handshake::HeadLimits;
 use fanfare_wire::handshake::client::{ClientHandshake, Response};
 
-use super::Connections;
+use super::posting::Posting;
+use super::{Audience, Connections, parse};
+use crate::dialect::{Frames, Heard, Role, Session};
+use crate::plan::{Reader, Target};
+
+/// How much one publisher hands over in one turn. More is stamped and sent in the next turn.
+const TURN_BYTES_MAX: usize = 64 * 1024;
 
 /// What a connection is for, with its number among those of its kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,67 +23,120 @@ pub(super) enum Part {
     Publisher(usize),
 }
 
-#[derive(Debug)]
 pub(super) enum Stage {
     /// The request is out.
     Upgrading(Box<Upgrade>),
+    /// The WebSocket stands, and the dialect has not said yet that the server is ready.
+    Joining,
     Open,
+    /// A publisher that needs no WebSocket.
+    Posting(Box<Posting>),
     /// A Close frame went out. The server ends the connection next (RFC 6455 section 7.1.1).
-    Leaving,
+    Leaving {
+        returns: bool,
+    },
     /// The driver closes it.
-    Closing,
+    Closing {
+        returns: bool,
+    },
 }
 
-#[derive(Debug)]
+impl Stage {
+    /// Whether the subscriber connects again when this connection is gone.
+    pub(super) fn returns(&self) -> bool {
+        matches!(self, Self::Leaving { returns: true } | Self::Closing { returns: true })
+    }
+
+    pub(super) fn will_return(&mut self) {
+        if let Self::Leaving { returns } | Self::Closing { returns } = self {
+            *returns = true;
+        }
+    }
+}
+
 pub(super) struct Upgrade {
     handshake: ClientHandshake,
     /// What came of the answer.
     head: Vec<u8>,
 }
 
-#[derive(Debug)]
 pub(super) struct Connection {
     pub(super) part: Part,
     pub(super) stage: Stage,
     decoder: Decoder,
+    /// `None` when every message is a payload.
+    session: Option<Box<dyn Session>>,
+}
+
+impl Connection {
+    pub(super) fn new(part: Part, stage: Stage, session: Option<Box<dyn Session>>) -> Self {
+        Self { part, stage, decoder: Decoder::default(), session }
+    }
 }
 
 impl Connections {
-    /// The connection that was begun as `number` stands: asks for the upgrade.
-    pub(super) fn connected(&mut self, conn: ConnId, number: usize) {
-        let subscribers = self.targets.subscribers;
-        let (part, url) = if number < subscribers {
-            (Part::Subscriber(number), &self.targets.subscribe)
-        } else {
-            (Part::Publisher(number - subscribers), &self.targets.publish)
-        };
-        let handshake = ClientHandshake::new(url, self.random.nonce(), &[], &[]);
-        let handshake = handshake.expect("without protocols and headers there is nothing to refuse");
-        self.outbox.line(conn).extend_from_slice(handshake.request());
-        let stage = Stage::Upgrading(Box::new(Upgrade { handshake, head: Vec::new() }));
-        self.table[conn.index()] = Some(Connection { part, stage, decoder: Decoder::default() });
-        self.alive += 1;
-        self.driver.receive(conn);
+    /// The number of a connection among all of the worker.
+    pub(super) fn number(&self, part: Part) -> usize {
+        match part {
+            Part::Subscriber(number) => number,
+            Part::Publisher(number) => self.subscribers.len() + number,
+        }
     }
 
-    pub(super) fn received(
-        &mut self,
-        conn: ConnId,
-        mut bytes: Bytes,
-        receive: &mut impl FnMut(usize, &[u8], u64),
-    ) {
+    /// The connection that was begun as `number` stands: asks for the upgrade, unless it will POST.
+    pub(super) fn connected(&mut self, conn: ConnId, number: usize) {
+        let (rooms, target, dialect) = (&self.plan.rooms, &self.plan.target, &self.plan.dialect);
+        let everyone = |number: usize| number * self.share.count + self.share.index;
+        let (part, role, room, url) = match number.checked_sub(self.subscribers.len()) {
+            None => {
+                let room = rooms.room_of_subscriber(everyone(number));
+                (Part::Subscriber(number), Role::Subscriber, room, &target.subscribe)
+            }
+            Some(number) => {
+                let room = rooms.room_of_publisher(everyone(number));
+                (Part::Publisher(number), Role::Publisher, room, &target.publish)
+            }
+        };
+        let topic = Target::in_room(&target.topic, room);
+        let (url, _) = parse(&Target::in_room(url, room)).expect("the plan was checked with room 0");
+        self.alive += 1;
+        self.driver.receive(conn);
+        let poster =
+            self.connector.is_http(number).then(|| dialect.poster(&url.target, &url.host_header(), &topic));
+        if let (Some(poster), Part::Publisher(publisher)) = (poster.flatten(), part) {
+            return self.begin_posting(conn, publisher, poster);
+        }
+        let handshake = ClientHandshake::new(&url, self.random.nonce(), dialect.subprotocols(), &[]);
+        let handshake = handshake.expect("a dialect's subprotocols are tokens");
+        self.outbox.line(conn).extend_from_slice(handshake.request());
+        let stage = Stage::Upgrading(Box::new(Upgrade { handshake, head: Vec::new() }));
+        let session = dialect.session(role, &topic);
+        self.table[conn.index()] = Some(Connection::new(part, stage, session));
+    }
+
+    pub(super) fn received(&mut self, conn: ConnId, mut bytes: Bytes, audience: &mut impl Audience) {
         // One look at the clock for all messages of a buffer: they became readable together.
         let now = self.driver.now();
         let input = match self.stage(conn) {
-            Some(Stage::Open | Stage::Leaving) => &mut bytes[..],
-            Some(Stage::Upgrading(_)) => match self.answered(conn, &bytes, now) {
+            Some(Stage::Open | Stage::Joining | Stage::Leaving { .. }) => &mut bytes[..],
+            Some(Stage::Upgrading(_)) => match self.answered(conn, &bytes, now, audience) {
                 Some(used) => &mut bytes[used..],
                 None => return,
             },
-            Some(Stage::Closing) | None => return,
+            Some(Stage::Posting(_)) => return self.posted(conn, Some(&bytes), audience),
+            Some(Stage::Closing { .. }) | None => return,
         };
-        if let Some(end) = self.decode(conn, input, now, receive) {
-            self.ended(conn, end);
+        let len = input.len();
+        if let Some(end) = self.decode(conn, input, now, audience) {
+            return self.ended(conn, end, audience);
+        }
+        if let Some(Connection { part: Part::Subscriber(subscriber), stage: Stage::Open, .. }) =
+            self.table[conn.index()]
+        {
+            self.bytes += len as u64;
+            if self.plan.readers.slow > 0 && self.reader(subscriber) == Reader::Slow {
+                self.has_read_slowly(conn, len, now);
+            }
         }
     }
 
@@ -86,7 +145,13 @@ impl Connections {
     }
 
     /// Takes more of the answer to the handshake. When that makes it complete, says where in `bytes` the frames begin.
-    fn answered(&mut self, conn: ConnId, bytes: &[u8], now: u64) -> Option<usize> {
+    fn answered(
+        &mut self,
+        conn: ConnId,
+        bytes: &[u8],
+        now: u64,
+        audience: &mut impl Audience,
+    ) -> Option<usize> {
         let connection = self.table[conn.index()].as_mut()?;
         let Stage::Upgrading(upgrade) = &mut connection.stage else { return None };
         let before = upgrade.head.len();
@@ -94,11 +159,11 @@ impl Connections {
         match upgrade.handshake.read_response(&upgrade.head, &HeadLimits::default()) {
             Ok(None) => None,
             Ok(Some((Response::Accepted { .. }, used))) => {
-                connection.stage = Stage::Open;
-                if let Part::Publisher(publisher) = connection.part {
-                    self.publishers[publisher] = Some(conn);
+                connection.stage = Stage::Joining;
+                match &mut connection.session {
+                    Some(session) => session.open(&mut Frames::new(self.outbox.line(conn), &mut self.random)),
+                    None => self.joined(conn, now, audience),
                 }
-                self.connector.is_ready(now);
                 Some(used - before)
             }
             Ok(Some((Response::Refused { status, body, .. }, _))) => {
@@ -112,27 +177,90 @@ impl Connections {
         }
     }
 
-    /// The handshake failed.
+    /// The server is ready for a connection to do what it is for.
+    fn joined(&mut self, conn: ConnId, now: u64, audience: &mut impl Audience) {
+        let Some(connection) = &mut self.table[conn.index()] else { return };
+        if !matches!(connection.stage, Stage::Joining) {
+            return;
+        }
+        connection.stage = Stage::Open;
+        let part = connection.part;
+        let number = self.number(part);
+        let is_back = self.connector.is_away(number);
+        let after_ns = self.is_ready(conn, part);
+        if let (Part::Subscriber(subscriber), true) = (part, is_back) {
+            audience.returned(subscriber, after_ns, now);
+        }
+    }
+
+    pub(super) fn is_ready(&mut self, conn: ConnId, part: Part) -> u64 {
+        let number = self.number(part);
+        let is_back = self.connector.is_away(number);
+        let after_ns = self.connector.is_ready(number, self.driver.now());
+        if !is_back {
+            self.connect.record(after_ns);
+        }
+        match part {
+            Part::Subscriber(number) => self.subscribers[number] = Some(conn),
+            Part::Publisher(number) => self.publishers[number] = Some(conn),
+        }
+        after_ns
+    }
+
+    /// The connection could not be made ready.
     fn refused(&mut self, conn: ConnId, reason: String) {
-        self.connector.has_failed(reason, self.driver.now());
+        if let Some(connection) = &self.table[conn.index()] {
+            let number = self.number(connection.part);
+            self.connector.has_failed(number, reason, self.driver.now());
+        }
         self.close(conn);
     }
 
-    /// Hands out the messages in `input`, and says why the connection ends if it does.
+    /// Hands out what the server says in `input`, and says why the connection ends if it does.
     fn decode(
         &mut self,
         conn: ConnId,
         mut input: &mut [u8],
         now: u64,
-        receive: &mut impl FnMut(usize, &[u8], u64),
+        audience: &mut impl Audience,
     ) -> Option<End> {
-        let Connection { part, decoder, .. } = self.table[conn.index()].as_mut()?;
         loop {
+            let Connection { part, decoder, session, .. } = self.table[conn.index()].as_mut()?;
             match decoder.next(&self.rules, &mut input) {
-                Ok(Some(Event::Message { payload, .. })) => {
-                    // What a publisher hears, where the server sends it anything, is not what is measured.
-                    if let Part::Subscriber(subscriber) = *part {
-                        receive(subscriber, payload, now);
+                Ok(Some(Event::Message { text, payload })) => {
+                    let Some(session) = session else {
+                        // What a publisher hears, where the server sends it anything, is not what is measured.
+                        if let Part::Subscriber(subscriber) = *part {
+                            audience.message(subscriber, payload, now);
+                        }
+                        continue;
+                    };
+                    let part = *part;
+                    let (mut is_ready, mut refusal) = (false, None);
+                    session.hear(
+                        text,
+                        payload,
+                        &mut Frames::new(&mut self.replies, &mut self.random),
+                        &mut |heard| match (heard, part) {
+                            (Heard::Message(payload), Part::Subscriber(subscriber)) => {
+                                audience.message(subscriber, payload, now);
+                            }
+                            (Heard::Gap(messages), Part::Subscriber(subscriber)) => {
+                                audience.gap(subscriber, messages)
+                            }
+                            (Heard::Message(_) | Heard::Gap(_), Part::Publisher(_)) => {}
+                            (Heard::Ready, _) => is_ready = true,
+                            (Heard::Refused(reason), _) => refusal = Some(reason),
+                        },
+                    );
+                    if !self.replies.is_empty() {
+                        self.outbox.line(conn).append(&mut self.replies);
+                    }
+                    if is_ready {
+                        self.joined(conn, now, audience);
+                    }
+                    if let Some(reason) = refusal {
+                        return Some(End { reply: CloseCode::NORMAL, reason });
                     }
                 }
                 Ok(None) => return None,
@@ -154,22 +282,69 @@ impl Connections {
         }
     }
 
-    /// The server closes, or broke the protocol: answers it, and waits for it to end the connection.
-    fn ended(&mut self, conn: ConnId, end: End) {
-        if matches!(self.stage(conn), Some(Stage::Open)) {
-            close::write(self.outbox.line(conn), end.reply, "", Some(self.random.mask()));
-            self.lose(conn, end.reason);
-            if let Some(connection) = &mut self.table[conn.index()] {
-                connection.stage = Stage::Leaving;
+    /// Publishes a payload, if the publisher's connection is open. Returns whether it can take more in this turn.
+    pub(crate) fn publish(&mut self, publisher: usize, payload: &[u8]) -> bool {
+        let Some(conn) = self.publishers[publisher] else { return false };
+        let Some(connection) = &mut self.table[conn.index()] else { return false };
+        let line = self.outbox.line(conn);
+        match (&mut connection.stage, &mut connection.session) {
+            (Stage::Posting(posting), _) => posting.publish(payload, self.plan.text, line),
+            (_, Some(session)) => session.publish(payload, &mut Frames::new(line, &mut self.random)),
+            (_, None) => {
+                let opcode = if self.plan.text { Opcode::Text } else { Opcode::Binary };
+                frame::write(line, opcode, true, payload, Some(self.random.mask()));
+            }
+        }
+        let has_room = line.len() < TURN_BYTES_MAX;
+        has_room && !matches!(&connection.stage, Stage::Posting(posting) if !posting.may_publish())
+    }
+
+    /// Says on all open connections that this client is still there, where the dialect wants that.
+    pub(crate) fn heartbeat(&mut self) {
+        for place in 0..self.table.len() {
+            let conn = ConnId::new(place as u32);
+            if let Some(Connection { stage: Stage::Open, session: Some(session), .. }) =
+                &mut self.table[place]
+            {
+                session.heartbeat(&mut Frames::new(self.outbox.line(conn), &mut self.random));
             }
         }
     }
 
-    pub(super) fn receive_ended(&mut self, conn: ConnId, cause: ReceiveEnd) {
+    /// The server closes, or broke the protocol: answers it, and waits for it to end the connection.
+    fn ended(&mut self, conn: ConnId, end: End, audience: &mut impl Audience) {
+        match self.stage(conn) {
+            Some(Stage::Open) => {
+                close::write(self.outbox.line(conn), end.reply, "", Some(self.random.mask()));
+                self.lose(conn, end.reason, audience);
+                if let Some(connection) = &mut self.table[conn.index()] {
+                    connection.stage = Stage::Leaving { returns: false };
+                }
+            }
+            Some(Stage::Joining) => self.refused(conn, end.reason),
+            // Whoever did not read hears only now that the server had given up on it.
+            Some(Stage::Leaving { returns: false }) if end.reply != CloseCode::NORMAL => {
+                self.was_lost(conn, end.reason, audience);
+            }
+            _ => {}
+        }
+    }
+
+    /// A subscriber that is not steady turns out to have been cut off when it leaves.
+    fn was_lost(&mut self, conn: ConnId, reason: String, audience: &mut impl Audience) {
+        if let Some(Connection { part: Part::Subscriber(subscriber), .. }) = self.table[conn.index()]
+            && self.reader(subscriber) != Reader::Steady
+        {
+            audience.lost(subscriber, reason);
+        }
+    }
+
+    pub(super) fn receive_ended(&mut self, conn: ConnId, cause: ReceiveEnd, audience: &mut impl Audience) {
+        let is_error = matches!(cause, ReceiveEnd::Error(_));
         let reason = match cause {
-            ReceiveEnd::Paused => return,
-            ReceiveEnd::NoBuffers => {
-                if !matches!(self.stage(conn), Some(Stage::Closing) | None) {
+            ReceiveEnd::Paused | ReceiveEnd::NoBuffers => {
+                let is_closing = matches!(self.stage(conn), Some(Stage::Closing { .. }) | None);
+                if !is_closing && self.has_stopped(conn) {
                     self.driver.receive(conn);
                 }
                 return;
@@ -187,34 +362,43 @@ impl Connections {
                 };
                 self.refused(conn, reason);
             }
+            Some(Stage::Joining) => self.refused(conn, reason),
             Some(Stage::Open) => {
-                self.lose(conn, reason);
+                self.lose(conn, reason, audience);
                 self.close(conn);
             }
-            Some(Stage::Leaving) => self.close(conn),
-            Some(Stage::Closing) | None => {}
+            Some(Stage::Posting(_)) if !is_error => self.posted(conn, None, audience),
+            Some(Stage::Posting(_)) => {
+                self.lose(conn, reason, audience);
+                self.close(conn);
+            }
+            Some(&Stage::Leaving { returns }) => {
+                if is_error && !returns {
+                    self.was_lost(conn, reason, audience);
+                }
+                self.close(conn);
+            }
+            Some(Stage::Closing { .. }) | None => {}
         }
     }
 
     /// Notes that an open connection ends before its time.
-    fn lose(&mut self, conn: ConnId, reason: String) {
+    pub(super) fn lose(&mut self, conn: ConnId, reason: String, audience: &mut impl Audience) {
         let Some(connection) = &self.table[conn.index()] else { return };
         match connection.part {
-            Part::Subscriber(_) => self.lost.subscribers += 1,
+            Part::Subscriber(subscriber) => {
+                self.subscribers[subscriber] = None;
+                if self.reader(subscriber) != Reader::Steady {
+                    return audience.lost(subscriber, reason);
+                }
+                self.lost.subscribers += 1;
+            }
             Part::Publisher(publisher) => {
                 self.lost.publishers += 1;
                 self.publishers[publisher] = None;
             }
         }
         self.lost.reasons.add(reason);
-    }
-
-    fn close(&mut self, conn: ConnId) {
-        if let Some(connection) = &mut self.table[conn.index()] {
-            connection.stage = Stage::Closing;
-            self.outbox.shut(conn);
-            self.driver.close(conn);
-        }
     }
 }
 

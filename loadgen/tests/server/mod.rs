@@ -1,5 +1,7 @@
 //! A small broadcast server by other hands (tungstenite), with faults that can be counted exactly.
 
+#![allow(dead_code, reason = "each test file has its own faults")]
+
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};

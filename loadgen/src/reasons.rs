@@ -3,22 +3,31 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How many different sentences are kept. Servers may put anything into theirs.
 const SENTENCES_MAX: usize = 8;
 
 const OTHERS: &str = "other reasons";
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Reasons(BTreeMap<String, u64>);
 
 impl Reasons {
     pub fn add(&mut self, sentence: String) {
+        self.add_times(sentence, 1);
+    }
+
+    /// Adds what another part of the run counted.
+    pub fn merge(&mut self, other: &Self) {
+        other.0.iter().for_each(|(sentence, &count)| self.add_times(sentence.clone(), count));
+    }
+
+    fn add_times(&mut self, sentence: String, count: u64) {
         let is_new = !self.0.contains_key(&sentence);
         let key = if is_new && self.0.len() >= SENTENCES_MAX { OTHERS.to_owned() } else { sentence };
-        *self.0.entry(key).or_default() += 1;
+        *self.0.entry(key).or_default() += count;
     }
 
     pub fn total(&self) -> u64 {

@@ -1,0 +1,53 @@
+//! What a session writes to: masked frames at the end of a connection's outgoing bytes.
+
+use fanfare_wire::frame::{self, Opcode};
+use fanfare_wire::mask;
+
+use crate::random::Random;
+
+/// Appends messages as masked frames (RFC 6455 section 5.3).
+#[derive(Debug)]
+pub struct Frames<'a> {
+    bytes: &'a mut Vec<u8>,
+    random: &'a mut Random,
+}
+
+impl<'a> Frames<'a> {
+    pub fn new(bytes: &'a mut Vec<u8>, random: &'a mut Random) -> Self {
+        Self { bytes, random }
+    }
+
+    pub fn text(&mut self, message: &str) {
+        self.write(Opcode::Text, &[message.as_bytes()]);
+    }
+
+    pub fn binary(&mut self, message: &[u8]) {
+        self.write(Opcode::Binary, &[message]);
+    }
+
+    /// Writes one text message that is made of `parts`, which together must be UTF-8.
+    pub fn text_of(&mut self, parts: &[&[u8]]) {
+        self.write(Opcode::Text, parts);
+    }
+
+    /// Writes one binary message that is made of `parts`.
+    pub fn binary_of(&mut self, parts: &[&[u8]]) {
+        self.write(Opcode::Binary, parts);
+    }
+
+    /// A number that no other session has, for names that have to be unique.
+    pub(super) fn unique(&mut self) -> u64 {
+        self.random.number()
+    }
+
+    fn write(&mut self, opcode: Opcode, parts: &[&[u8]]) {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        let key = self.random.mask();
+        let header = frame::header(opcode, true, length as u64, Some(key));
+        self.bytes.reserve(header.len() + length);
+        self.bytes.extend_from_slice(&header);
+        let start = self.bytes.len();
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        mask::apply(&mut self.bytes[start..], key, 0);
+    }
+}
