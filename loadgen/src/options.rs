@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::agents::LISTEN_DEFAULT;
-use crate::payload::Sizes;
+use crate::payload::{Content, Sizes};
 use crate::plan::{Place, Plan, Server};
 use crate::workload::{Flags, Workload, at_least_one, long_enough};
 
@@ -236,13 +236,8 @@ impl Calibrate {
     /// What cannot work, in a sentence.
     pub fn plan(&self) -> Result<Plan, String> {
         // The sink has an address of its own; this one is never connected to.
-        let words =
-            ["run".to_owned(), "ws://127.0.0.1:9/ws/calibrate".to_owned(), format!("--size={}", self.size)];
-        let flags = Flags::from_arg_matches(
-            &Flags::augment_args(clap::Command::new("calibrate")).get_matches_from(words),
-        );
-        let workload = Workload::layered(None, &flags.map_err(|error| error.to_string())?)?;
-        let mut plan = workload.plan()?;
+        let mut plan = Workload::to("ws://127.0.0.1:9/ws/calibrate").plan()?;
+        plan.content = Content::filler(self.size.clone(), 1.0);
         plan.place.cores.clone_from(&self.cores);
         Ok(plan)
     }

@@ -118,9 +118,8 @@ pub fn run(plan: &Plan, setting: Setting<'_>) -> Result<RunSeen, RunError> {
     })
 }
 
-/// The two processes that are looked at.
+/// The server's process.
 struct Probes {
-    own: Process,
     server: Option<Process>,
     /// Of the server, or why they cannot be counted. `None` without a server to look at.
     syscalls: Option<Result<SyscallCounter, String>>,
@@ -136,7 +135,7 @@ impl Probes {
             true => SyscallCounter::of(pid),
             false => Err("not asked for; --server-syscalls counts them".to_owned()),
         });
-        Ok(Self { own: Process::own(), server, syscalls })
+        Ok(Self { server, syscalls })
     }
 
     fn sample(&self) -> Sample {
@@ -144,7 +143,7 @@ impl Probes {
             let syscalls = self.syscalls.as_ref().and_then(|counter| counter.as_ref().ok()?.count().ok());
             Usage { syscalls, ..usage }
         });
-        Sample { at_ns: now_ns(), own: self.own.usage().unwrap_or_default(), server }
+        Sample { at_ns: now_ns(), server }
     }
 }
 

@@ -145,6 +145,7 @@ fn what_the_server_says_it_left_out_is_told_from_what_is_missing() {
         (4 * MESSAGES / 10, 0, 4 * MESSAGES),
         "{report:#?}"
     );
+    assert_eq!((report.verdict, seen.subscribers_affected), (Verdict::Pass, 0));
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub(crate) fn idle_plan() -> Plan {
 
 /// A run that nothing speaks against, and that delivered nothing.
 pub(crate) fn seen(plan: &Plan) -> RunSeen {
-    let at = |seconds: u64| Sample { at_ns: seconds * 1_000_000_000, own: USAGE, server: None };
+    let at = |seconds: u64| Sample { at_ns: seconds * 1_000_000_000, server: None };
     RunSeen {
         environment: Environment { started: "2023-11-14T22:13:20Z".to_owned(), ..Environment::default() },
         samples: Samples { idle: at(1), ready: at(2), begun: at(3), published: at(13), drained: at(14) },

@@ -175,8 +175,6 @@ fn cost(seen: &RunSeen) -> Cost {
     let published = samples.begun.server.zip(samples.published.server);
     let drained = samples.begun.server.zip(samples.drained.server);
     let syscalls = drained.and_then(|(begun, drained)| drained.syscalls?.checked_sub(begun.syscalls?));
-    // The process's time includes the live view and is known in steps of 10 ms; the workers' time includes other machines.
-    let own_cpu_ns = samples.drained.own.cpu_since(&samples.begun.own).max(total.cpu_ns_drained);
     Cost {
         server_cpu_ns_per_delivery: drained.and_then(|(begun, drained)| each(drained.cpu_since(&begun))),
         server_cpu_percent: published
@@ -185,7 +183,7 @@ fn cost(seen: &RunSeen) -> Cost {
         server_resident_bytes: drained.map(|(_, drained)| drained.resident_bytes),
         server_syscalls_per_delivery: syscalls.and_then(each),
         server_syscalls_unknown: seen.server_syscalls_unknown.clone().filter(|_| syscalls.is_none()),
-        own_cpu_ns_per_delivery: each(own_cpu_ns),
+        own_cpu_ns_per_delivery: each(total.cpu_ns_drained),
         own_cpu_percent: if seen.own_cpu_percent.is_finite() { seen.own_cpu_percent } else { 0.0 },
         own_syscalls_per_delivery: each(total.enters),
     }
@@ -213,13 +211,13 @@ mod tests {
         let plan = fixture::plan();
         let mut seen = fixture::seen(&plan);
         let at = |at_s: u64, cpu_ms: u64, resident_bytes, syscalls| {
-            let usage = |factor| Usage {
-                cpu_ns: cpu_ms * 1_000_000 * factor,
+            let usage = Usage {
+                cpu_ns: cpu_ms * 2_000_000,
                 resident_bytes,
                 syscalls: Some(syscalls),
                 ..fixture::USAGE
             };
-            Sample { at_ns: at_s * 1_000_000_000, own: usage(1), server: Some(usage(2)) }
+            Sample { at_ns: at_s * 1_000_000_000, server: Some(usage) }
         };
         let samples = &mut seen.samples;
         samples.idle = at(100, 0, 1_000, 0);
@@ -251,10 +249,8 @@ mod tests {
         assert_eq!(cost.server_resident_bytes, Some(7_777));
         assert_eq!(cost.server_syscalls_per_delivery, Some(0.5));
         assert_eq!(cost.server_syscalls_unknown, None);
-        assert_eq!(cost.own_cpu_ns_per_delivery, Some(21_000.0));
-        assert_eq!(cost.own_syscalls_per_delivery, Some(0.25));
+        assert_eq!((cost.own_cpu_ns_per_delivery, cost.own_syscalls_per_delivery), (Some(0.0), Some(0.25)));
 
-        // Workers of other machines used more than this process.
         seen.gathered.observed(0, &Observed { cpu_ns_drained: 5_000_000_000, ..Observed::default() });
         assert_eq!(Report::new(&plan, &seen).cost.own_cpu_ns_per_delivery, Some(50_000.0));
         // The process came to an end while it was looked at.

@@ -51,7 +51,8 @@ pub const FORMAT: u32 = 2;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Every message reached every steady subscriber once, in order and intact, and all gates hold.
+    /// Every message reached every steady subscriber once, in order and intact, or the server said that it left it out; and
+    /// all gates hold.
     Pass,
     /// A gate does not hold.
     Gate,

@@ -5,13 +5,11 @@ use crate::process::Usage;
 use crate::reasons::Reasons;
 use crate::report::{Environment, MachineClock};
 
-/// What both processes had used at one moment.
+/// What the server had used at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     /// In nanoseconds of this machine's monotonic clock.
     pub at_ns: u64,
-    /// This program, on this machine.
-    pub own: Usage,
     /// `None` when no process was named, or when it is gone.
     pub server: Option<Usage>,
 }

@@ -444,7 +444,11 @@ fn verdict(page: &mut Page<'_, '_>, report: &Report) -> fmt::Result {
     let reasons = match (report.verdict, report.run.messages_measured) {
         (Verdict::Pass, 0) => "every connection stood until the end".to_owned(),
         (Verdict::Pass, _) => {
-            "every message reached every steady subscriber once, in order and intact".to_owned()
+            let but = match report.deliveries.announced {
+                0 => String::new(),
+                announced => format!(", but for {} that the server said it left out", grouped(announced)),
+            };
+            format!("every message reached every steady subscriber once, in order and intact{but}")
         }
         _ => report.reasons.join("; "),
     };

@@ -299,7 +299,7 @@ mod tests {
         let mut timeline = timeline(1);
         let sample = |at_ms: u64, cpu_ms: u64, resident_bytes| {
             let usage = Usage { cpu_ns: cpu_ms * 1_000_000, resident_bytes, ..fixture::USAGE };
-            Sample { at_ns: 77_000_000_000 + at_ms * 1_000_000, own: fixture::USAGE, server: Some(usage) }
+            Sample { at_ns: 77_000_000_000 + at_ms * 1_000_000, server: Some(usage) }
         };
         timeline.sampled(Duration::from_millis(0), &sample(0, 100, 10));
         // Before the row is complete, after it is, and one without a server.

@@ -211,6 +211,11 @@ impl Workload {
         Ok(workload)
     }
 
+    /// Defaults, for subscribers that connect to this URL.
+    pub(crate) fn to(url: &str) -> Self {
+        Self { url: Some(url.to_owned()), ..Self::defaults() }
+    }
+
     fn defaults() -> Self {
         let nothing = command().get_matches_from([""; 0]);
         let mut workload = Self::from_arg_matches(&nothing).expect("everything is optional");
