@@ -246,7 +246,8 @@ struct Director<'a> {
     connected_at: u64,
     epoch: u64,
     shown_at: u64,
-    sampled_at: u64,
+    /// When the server is looked at next for the time line.
+    sample_at: u64,
     is_stopping: bool,
 }
 
@@ -277,7 +278,7 @@ impl<'a> Director<'a> {
             connected_at: 0,
             epoch: 0,
             shown_at: 0,
-            sampled_at: 0,
+            sample_at: u64::MAX,
             is_stopping: false,
         }
     }
@@ -314,7 +315,7 @@ impl<'a> Director<'a> {
         let gathered = Gathered::new(self.plan, self.standings.len(), self.steady_by_room.clone());
         self.gathered = Some(if keeps_log { gathered.with_log() } else { gathered });
         self.epoch = now_ns() + delay_ns;
-        self.sampled_at = self.epoch;
+        self.sample_at = self.epoch;
         self.enter(Phase::WarmingUp);
         self.order(&Order::Start { epoch_ns: self.epoch });
     }
@@ -381,14 +382,14 @@ impl<'a> Director<'a> {
             self.shown_at = now;
             self.show()?;
         }
-        if self.gathered.is_some() && now >= self.sampled_at + self.plan.interval.as_nanos() as u64 {
-            self.sampled_at = now;
-            let sample = self.probes.sample();
-            if let Some(gathered) = &mut self.gathered {
-                gathered.sampled(Duration::from_nanos(now - self.epoch), &sample);
-            }
+        if let Some(gathered) = &mut self.gathered
+            && now >= self.sample_at
+        {
+            gathered.sampled(Duration::from_nanos(now - self.epoch), &self.probes.sample());
+            let interval_ns = self.plan.interval.as_nanos() as u64;
+            self.sample_at += (now - self.sample_at) / interval_ns * interval_ns + interval_ns;
         }
-        let wait = until.min(now + SHOW_NS).saturating_sub(now_ns());
+        let wait = until.min(self.sample_at).min(now + SHOW_NS).saturating_sub(now_ns());
         match self.words.recv_timeout(Duration::from_nanos(wait)) {
             Ok((worker, word)) => self.take(worker, word),
             Err(RecvTimeoutError::Timeout) => Ok(()),

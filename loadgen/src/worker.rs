@@ -107,6 +107,7 @@ fn work(plan: Arc<Plan>, share: Share, line: &Line) -> Result<Observed, Stopped>
         epoch,
         interval_ns: plan.interval.as_nanos() as u64,
         intervals: 0,
+        connected: 0,
         cpu_ns: thread_cpu_ns(),
         core: share.core,
         begun: None,
@@ -245,6 +246,8 @@ struct Worker<'a> {
     interval_ns: u64,
     /// How many rows of the time line have ended.
     intervals: u32,
+    /// Connections that stood when all was over.
+    connected: u64,
     /// Processor time of the thread when the last one did.
     cpu_ns: u64,
     core: Option<usize>,
@@ -311,6 +314,7 @@ impl Worker<'_> {
     fn finish(mut self, sent: &[u32]) -> Result<Observed, Stopped> {
         let lost = self.connections.lost().clone();
         self.measuring.tally.end();
+        self.connected = self.connections.alive() as u64;
         self.connections.say_goodbye();
         let deadline = self.connections.now() + GOODBYE_NS;
         while self.connections.alive() > 0 && self.connections.now() < deadline {
@@ -363,7 +367,8 @@ impl Worker<'_> {
         let mut interval = self.measuring.tally.end_interval(self.intervals, is_last);
         let cpu_ns = self.used().cpu_ns;
         interval.bytes = self.connections.take_bytes();
-        interval.connected = self.connections.alive() as u64;
+        // Those that said goodbye stood until the end.
+        interval.connected = if is_last { self.connected } else { self.connections.alive() as u64 };
         interval.lost = self.connections.lost().reasons.total();
         interval.cpu_ns = cpu_ns - std::mem::replace(&mut self.cpu_ns, cpu_ns);
         self.line.say(Word::Interval(Box::new(interval)));
