@@ -22,8 +22,6 @@ pub(crate) struct Behaviour {
     acts: Vec<(u64, Act)>,
     /// The next one that leaves by itself: when, and how long after the one before.
     churn: Option<Churn>,
-    /// When all say next that they are there, and how often, in nanoseconds.
-    heartbeat: Option<(u64, u64)>,
 }
 
 struct Churn {
@@ -68,9 +66,7 @@ impl Behaviour {
             _ => {}
         }
         acts.sort_by_key(|&(at, _)| std::cmp::Reverse(at));
-        let heartbeat = plan.dialect.heartbeat().map(|each| each.as_nanos() as u64);
-        let heartbeat = heartbeat.map(|each_ns| (connections.now() + each_ns, each_ns));
-        Self { stalled, pausing, returning, acts, churn, heartbeat }
+        Self { stalled, pausing, returning, acts, churn }
     }
 
     /// Does what is due at `now`. Returns when the next thing is.
@@ -96,15 +92,9 @@ impl Behaviour {
         }
         self.churn(connections, measuring, now);
         connections.read_on(now);
-        if let Some((at, each_ns)) = &mut self.heartbeat
-            && *at <= now
-        {
-            connections.heartbeat();
-            *at = now + *each_ns;
-        }
         let churn = self.churn.as_ref().map(|churn| churn.next_at);
         let act = self.acts.last().map(|&(at, _)| at);
-        let heartbeat = self.heartbeat.map(|(at, _)| at);
+        let heartbeat = connections.heartbeat(now);
         [churn, act, heartbeat, connections.reads_on_at()].into_iter().flatten().min()
     }
 

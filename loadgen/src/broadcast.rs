@@ -2,11 +2,12 @@
 
 use crate::observed::Flight;
 
-/// The fewest and the most recent messages that are followed at once.
-const WINDOW_MIN: u64 = 1024;
-const WINDOW_MAX: u64 = 65_536;
+/// The fewest and the most recent messages that are followed at once. A burst, or a stall of a minute at a moderate rate, has to
+/// fit, since the slowest messages are those that matter.
+const WINDOW_MIN: u64 = 65_536;
+const WINDOW_MAX: u64 = 1 << 20;
 
-/// The messages of the last second or so.
+/// The messages of the last four seconds, or more.
 ///
 /// A message ends when all of this worker's steady subscribers in its room have it, or when a newer one takes its place.
 #[derive(Debug)]
@@ -19,9 +20,9 @@ pub(crate) struct Broadcast {
 }
 
 impl Broadcast {
-    /// Follows each message for at least a second at this rate, as far as the limit of a window allows.
+    /// Follows each message for at least four seconds at this rate, as far as the limit of a window allows.
     pub(crate) fn new(receivers: Box<[u32]>, messages_per_second: f64) -> Self {
-        let window = (messages_per_second as u64).clamp(WINDOW_MIN, WINDOW_MAX).next_power_of_two();
+        let window = ((4.0 * messages_per_second) as u64).clamp(WINDOW_MIN, WINDOW_MAX).next_power_of_two();
         Self { receivers, recent: vec![Flight::default(); window as usize].into(), ended: Vec::new() }
     }
 

@@ -19,6 +19,7 @@ pub struct Gathered {
     response: Latency,
     service: Latency,
     send_lag: Latency,
+    own_lag: Latency,
     so_far: SoFar,
     /// By worker: connections that stood when it last told of them.
     connected: Vec<u64>,
@@ -43,6 +44,7 @@ impl Gathered {
             response: Latency::default(),
             service: Latency::default(),
             send_lag: Latency::default(),
+            own_lag: Latency::default(),
             so_far: SoFar::default(),
             connected: vec![0; workers],
             observed: Observed::default(),
@@ -66,6 +68,7 @@ impl Gathered {
             (&mut self.response, &interval.response),
             (&mut self.service, &interval.service),
             (&mut self.send_lag, &interval.send_lag),
+            (&mut self.own_lag, &interval.own_lag),
         ] {
             if part.count() > 0 {
                 all.merge(part);
@@ -124,6 +127,11 @@ impl Gathered {
     /// Due to sent, of each message.
     pub fn send_lag(&self) -> &Latency {
         &self.send_lag
+    }
+
+    /// The part of the send lag in which the server would have taken the message.
+    pub fn own_lag(&self) -> &Latency {
+        &self.own_lag
     }
 
     /// Due to received by the first, of each message that all received.

@@ -13,7 +13,8 @@ impl Observed {
         self.last_delivery = self.last_delivery.max(other.last_delivery);
         self.enters += other.enters;
         self.cpu_ns += other.cpu_ns;
-        self.cpu_ns_drained += other.cpu_ns_drained;
+        self.publishing_cpu_ns += other.publishing_cpu_ns;
+        self.publishing_ns += other.publishing_ns;
     }
 }
 
@@ -58,6 +59,8 @@ impl Others {
         self.reconnect.merge(&other.reconnect);
         self.left += other.left;
         self.returned += other.returned;
+        self.refused.merge(&other.refused);
+        self.silent += other.silent;
     }
 }
 
@@ -140,12 +143,15 @@ mod tests {
                 reconnect: latency(base),
                 left: base + 15,
                 returned: base + 16,
+                refused: reasons("not now"),
+                silent: base + 23,
                 all_back_ns: Some(base + 17),
             },
             last_delivery: base + 18,
             enters: base + 19,
             cpu_ns: base + 20,
-            cpu_ns_drained: base + 21,
+            publishing_cpu_ns: base + 21,
+            publishing_ns: base + 22,
             core: None,
         }
     }

@@ -25,6 +25,8 @@ pub struct Interval {
     pub response: Latency,
     pub service: Latency,
     pub send_lag: Latency,
+    /// The part of it in which the server would have taken the message.
+    pub own_lag: Latency,
     /// Messages as this worker's steady subscribers saw them.
     pub flights: Vec<Flight>,
 }
@@ -54,9 +56,11 @@ pub struct Observed {
     pub last_delivery: u64,
     /// System calls of the ring while the measurement lasted.
     pub enters: u64,
-    /// Processor time of the worker's thread while it lasted, and until all was delivered.
+    /// Processor time of the worker's thread until all was delivered.
     pub cpu_ns: u64,
-    pub cpu_ns_drained: u64,
+    /// Processor time while the worker published, and how long that took.
+    pub publishing_cpu_ns: u64,
+    pub publishing_ns: u64,
     /// The core that one worker was kept on. Says nothing once several are merged.
     pub core: Option<usize>,
 }
@@ -113,6 +117,10 @@ pub struct Others {
     /// How often one of those who return left, and could come back.
     pub left: u64,
     pub returned: u64,
+    /// Why some could not, at first or for good.
+    pub refused: Reasons,
+    /// Those who came back and heard nothing, though others did.
+    pub silent: u64,
     /// When the last one that left in a storm was back, in nanoseconds after the storm began.
     pub all_back_ns: Option<u64>,
 }

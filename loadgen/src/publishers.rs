@@ -1,5 +1,7 @@
 //! Sends what the schedule says is due, on the publishers of one worker.
 
+use std::collections::VecDeque;
+
 use fanfare_io::Wait;
 
 use crate::connections::Connections;
@@ -13,7 +15,11 @@ use crate::tally::Tally;
 struct Publisher {
     /// The sequence number of its next message, which is how many it has sent.
     next: u32,
-    due: std::collections::VecDeque<u64>,
+    due: VecDeque<u64>,
+    /// Its socket is full, or its last request not answered.
+    is_held: bool,
+    /// When that ended last.
+    free_at: u64,
 }
 
 /// The publishers of one worker. Times are nanoseconds since the run's epoch, unless they are the driver's.
@@ -95,10 +101,16 @@ impl Publishers {
         behind.retain(|&number| {
             // A publisher whose socket is full waits for room in it, not for the clock.
             if connections.may_publish(number) {
+                let publisher = &mut self.own[number];
+                if std::mem::take(&mut publisher.is_held) {
+                    publisher.free_at = since_epoch;
+                }
                 self.send(number, connections, tally);
                 if !self.own[number].due.is_empty() {
                     wait = Wait::No;
                 }
+            } else {
+                self.own[number].is_held = true;
             }
             if connections.is_publisher_lost(number) {
                 self.own[number].due.clear();
@@ -132,13 +144,17 @@ impl Publishers {
     /// Queues the due messages of one publisher, up to the limit of a turn.
     fn send(&mut self, number: usize, connections: &mut Connections, tally: &mut Tally) {
         let everyone = self.everyone(number);
-        let Publisher { next, due } = &mut self.own[number];
+        let Publisher { next, due, free_at, .. } = &mut self.own[number];
         while let Some(intended) = due.pop_front() {
             let sent = connections.now() - self.epoch;
             let stamp = Stamp { publisher: everyone as u16, seq: *next, intended, sent };
             self.format.write(&mut self.payload, &stamp);
             let has_room = connections.publish(number, &self.payload);
-            tally.published(self.schedule.slot(everyone, *next), sent - intended);
+            tally.published(
+                self.schedule.slot(everyone, *next),
+                sent - intended,
+                sent - intended.max(*free_at),
+            );
             *next += 1;
             if !has_room {
                 break;

@@ -33,6 +33,9 @@ const START_DELAY_REMOTE_NS: u64 = 1_000_000_000;
 /// How long before the first measured message the processor time is read.
 const SAMPLE_AHEAD_NS: u64 = 1_000_000;
 
+/// How late that may be, if somebody holds the director up.
+const SAMPLE_LATE_NS_MAX: u64 = 100_000_000;
+
 /// How often the watcher is shown the run.
 const SHOW_NS: u64 = 100_000_000;
 
@@ -80,8 +83,13 @@ pub fn run(plan: &Plan, setting: Setting<'_>) -> Result<RunSeen, RunError> {
     let Setting { agents, watcher, environment, keeps_log } = setting;
     let probes = Probes::new(plan)?;
     let idle = probes.sample();
+    let _confined = Confined::to(plan.place.cores.first().copied().filter(|_| agents.is_empty()))?;
     let (crew, words) = hire(plan, agents)?;
     let machines = agents.len().max(1);
+    let cores: Vec<usize> = match &*agents {
+        [] => vec![affinity::cores().map_or(1, |cores| cores.len())],
+        agents => agents.iter().map(Agent::cores).collect(),
+    };
     let mut director = Director::new(plan, machines, crew, words, probes, watcher);
     director.connect()?;
     let ready = director.probes.sample();
@@ -96,7 +104,8 @@ pub fn run(plan: &Plan, setting: Setting<'_>) -> Result<RunSeen, RunError> {
     director.close()?;
 
     let samples = Samples { idle, ready, begun, published, drained };
-    let own_cpu_percent = director.busiest_core_percent(&samples);
+    let own_cpu_percent = director.busiest_core_percent(&cores);
+    let stopped_at_ns = director.is_stopping.then(|| published.at_ns.saturating_sub(director.epoch));
     let clocks = agents.iter_mut().map(Agent::clock).collect::<Result<_, _>>().map_err(RunError::Failed)?;
     let (connections_ready, unready) = director.connections();
     Ok(RunSeen {
@@ -105,6 +114,7 @@ pub fn run(plan: &Plan, setting: Setting<'_>) -> Result<RunSeen, RunError> {
         ready: connections_ready,
         unready,
         sent: plan.schedule.measured_of(&sent),
+        stopped_at_ns,
         own_cpu_percent,
         server_syscalls_unknown: director
             .probes
@@ -170,6 +180,28 @@ impl Drop for Crew {
     }
 }
 
+/// Keeps the director off other cores than the workers', one of which may be the server's, for as long as a run lasts.
+struct Confined(Option<Vec<usize>>);
+
+impl Confined {
+    fn to(core: Option<usize>) -> Result<Self, RunError> {
+        let Some(core) = core else { return Ok(Self(None)) };
+        let before = affinity::cores().and_then(|before| affinity::pin(core).map(|()| before));
+        before
+            .map(|before| Self(Some(before)))
+            .map_err(|error| RunError::Setup(format!("core {core}: {error}")))
+    }
+}
+
+impl Drop for Confined {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            // It was allowed before.
+            let _ = affinity::confine(before);
+        }
+    }
+}
+
 type Words = Receiver<(usize, Word)>;
 
 /// Starts all workers.
@@ -178,10 +210,6 @@ fn hire(plan: &Plan, agents: &mut [Agent]) -> Result<(Crew, Words), RunError> {
     let run = random?.number() as u16;
     let connections = plan.rooms.subscribers + plan.rooms.publishers;
     let (words, heard) = mpsc::channel();
-    if let Some(&core) = plan.place.cores.first() {
-        // The director keeps off the other cores too: one of them may be the server's.
-        affinity::pin(core).map_err(|error| RunError::Setup(format!("core {core}: {error}")))?;
-    }
     let mut crew = Crew { members: Vec::new(), threads: Vec::new() };
     if agents.is_empty() {
         let cores = preflight::workers(plan, connections).map_err(RunError::Setup)?;
@@ -238,8 +266,8 @@ struct Director<'a> {
     /// By publisher, as far as it is known.
     sent: Vec<u32>,
     gathered: Option<Gathered>,
-    /// Processor time while publishing, by machine and core; by worker where no core is known.
-    cpu_ns: HashMap<(usize, Result<usize, usize>), u64>,
+    /// Of a core while publishing, by machine and core; `None` for workers that are on no core of their own.
+    cpu_percent: HashMap<(usize, Option<usize>), Vec<f64>>,
     phase: Phase,
     /// All times are of this machine's monotonic clock.
     connecting_since: u64,
@@ -272,7 +300,7 @@ impl<'a> Director<'a> {
             watcher,
             probes,
             gathered: None,
-            cpu_ns: HashMap::new(),
+            cpu_percent: HashMap::new(),
             phase: Phase::Connecting,
             connecting_since: now_ns(),
             connected_at: 0,
@@ -293,7 +321,7 @@ impl<'a> Director<'a> {
         let (ready, failed) = self.connections();
         let total = (self.plan.rooms.subscribers + self.plan.rooms.publishers) as u64;
         let unready_percent = (total - ready) as f64 * 100.0 / total as f64;
-        if unready_percent <= self.plan.bounds.unready_percent && ready > 0 {
+        if unready_percent <= self.plan.bounds.unready_percent && self.steady_by_room.iter().sum::<u32>() > 0 {
             return Ok(());
         }
         let ready = format!("{ready} of {total} connections became ready");
@@ -327,7 +355,10 @@ impl<'a> Director<'a> {
         while !self.standings.iter().all(|worker| worker.has_published) {
             let now = now_ns();
             if begun.is_none() && now >= measured_from - SAMPLE_AHEAD_NS {
-                begun = Some(self.probes.sample());
+                let sample = self.probes.sample();
+                // A cost from a window that is not the deliveries' would be none.
+                let is_late = now > measured_from + SAMPLE_LATE_NS_MAX;
+                begun = Some(Sample { server: sample.server.filter(|_| !is_late), ..sample });
             }
             if self.phase == Phase::WarmingUp && now >= measured_from {
                 self.enter(Phase::Measuring);
@@ -429,17 +460,24 @@ impl<'a> Director<'a> {
 
     fn done(&mut self, worker: usize, observed: &Observed) {
         let machine = self.crew.members[worker].machine;
-        *self.cpu_ns.entry((machine, observed.core.ok_or(worker))).or_default() += observed.cpu_ns;
+        let percent = observed.publishing_cpu_ns as f64 * 100.0 / observed.publishing_ns.max(1) as f64;
+        self.cpu_percent.entry((machine, observed.core)).or_default().push(percent);
         if let Some(gathered) = &mut self.gathered {
             gathered.observed(worker, observed);
         }
     }
 
-    /// Of the core that workers used most while they published.
-    fn busiest_core_percent(&self, samples: &Samples) -> f64 {
-        let wall = samples.published.at_ns.saturating_sub(samples.begun.at_ns).max(1);
-        let most = self.cpu_ns.values().copied().max().unwrap_or(0);
-        most as f64 * 100.0 / wall as f64
+    /// Of the core that workers used most while they published. `cores` says how many each machine has for them.
+    fn busiest_core_percent(&self, cores: &[usize]) -> f64 {
+        let busy = self.cpu_percent.iter().map(|(&(machine, core), workers)| {
+            let sum: f64 = workers.iter().sum();
+            match core {
+                Some(_) => sum,
+                // One thread uses one core at a time, and all together have no more than there are.
+                None => workers.iter().copied().fold(sum / cores[machine].max(1) as f64, f64::max),
+            }
+        });
+        busy.fold(0.0, f64::max)
     }
 
     fn show(&mut self) -> Result<(), RunError> {
@@ -468,7 +506,7 @@ impl<'a> Director<'a> {
             send_lag: self
                 .gathered
                 .as_ref()
-                .map(|gathered| gathered.send_lag().spectrum())
+                .map(|gathered| gathered.own_lag().spectrum())
                 .unwrap_or_default(),
             own_cpu_percent: self.gathered.is_some().then_some(busiest),
         };

@@ -12,6 +12,9 @@ use crate::schedule::Schedule;
 /// A message cannot have been sent so long after it arrived, whatever the clocks say.
 const CLOCKS_APART_NS_MAX: u64 = 10_000_000_000;
 
+/// How long after its return a subscriber must have heard what others hear.
+const SILENT_NS: u64 = 200_000_000;
+
 /// What one subscriber is, and what it received that is no message of its room.
 #[derive(Debug)]
 struct Subscriber {
@@ -19,6 +22,8 @@ struct Subscriber {
     reader: Option<Reader>,
     /// A pausing one reads again, and has not caught up yet.
     is_behind: bool,
+    /// When it came back last, and has heard nothing since.
+    silent_since: Option<u64>,
     room: u32,
     corrupt: u32,
     misrouted: u32,
@@ -47,6 +52,8 @@ pub(crate) struct Tally {
     /// The current row of the time line.
     interval: Interval,
     others: Others,
+    /// By room: when the latest message was due that a steady subscriber has received.
+    latest: Box<[u64]>,
     /// When those who paused read again.
     resumed_at: u64,
     /// All leave: what those who did not keep up read now was not read in time.
@@ -79,6 +86,7 @@ impl Tally {
                 Subscriber {
                     reader,
                     is_behind: false,
+                    silent_since: None,
                     room: room as u32,
                     corrupt: 0,
                     misrouted: 0,
@@ -103,6 +111,7 @@ impl Tally {
             broadcast: Broadcast::new(receivers.into(), schedule.messages_per_second()),
             interval: Interval::default(),
             others,
+            latest: vec![0; rooms.count].into(),
             resumed_at: 0,
             is_over: false,
             format,
@@ -162,6 +171,7 @@ impl Tally {
             return;
         }
         self.delivered += 1;
+        self.interval.delivered += 1;
         self.last_delivery = now;
         record(&mut self.interval.response, &mut self.clock, now, stamp.intended);
         record(&mut self.interval.service, &mut self.clock, now, stamp.sent);
@@ -184,6 +194,7 @@ impl Tally {
             return;
         }
         ended(&mut self.others, reader).delivered += 1;
+        receiver.silent_since = None;
         if receiver.is_behind && stamp.intended >= self.resumed_at {
             receiver.is_behind = false;
             self.others.catch_up.record(now.saturating_sub(self.resumed_at));
@@ -191,15 +202,19 @@ impl Tally {
     }
 
     /// The server says that it left out messages for `subscriber`; at least one, when it does not say how many.
-    pub(crate) fn announce(&mut self, subscriber: usize, messages: Option<u64>) {
-        self.subscribers[subscriber].announced += messages.unwrap_or(1);
+    pub(crate) fn announce(&mut self, subscriber: usize, messages: Option<u64>, now: u64) {
+        // Nothing of the warm-up is missing.
+        if now >= self.schedule.measured_from() {
+            self.subscribers[subscriber].announced += messages.unwrap_or(1);
+        }
     }
 
-    /// A message was published so long after it was due.
-    pub(crate) fn published(&mut self, slot: u64, lag: u64) {
+    /// A message was published so long after it was due, and after the server was ready to take it.
+    pub(crate) fn published(&mut self, slot: u64, lag: u64, own_lag: u64) {
         self.interval.sent += 1;
         if slot >= self.schedule.warmup() {
             self.interval.send_lag.record(lag);
+            self.interval.own_lag.record(own_lag);
         }
     }
 
@@ -222,6 +237,12 @@ impl Tally {
         self.cursors[cursors].iter_mut().for_each(Cursor::leave);
     }
 
+    /// One that left is back. What came while it was leaving is forgotten.
+    pub(crate) fn returned(&mut self, subscriber: usize, now: u64) {
+        self.left(subscriber);
+        self.subscribers[subscriber].silent_since = Some(now);
+    }
+
     /// The server ended the connection of one that is not steady.
     pub(crate) fn lost(&mut self, subscriber: usize, reason: String) {
         if let Some(reader) = self.subscribers[subscriber].reader {
@@ -242,10 +263,13 @@ impl Tally {
     pub(crate) fn end_interval(&mut self, index: u32, is_last: bool) -> Interval {
         let mut interval = std::mem::take(&mut self.interval);
         interval.index = index;
-        interval.delivered = interval.response.count();
         interval.flights = self.broadcast.take_ended();
         if is_last {
             interval.flights.append(&mut self.broadcast.take_rest());
+        }
+        for flight in &interval.flights {
+            let room = self.rooms.room_of_publisher(self.schedule.publisher(flight.slot));
+            self.latest[room] = self.latest[room].max(flight.intended);
         }
         interval
     }
@@ -288,6 +312,9 @@ impl Tally {
                 counts.reordered += reordered;
                 counts.corrupt += corrupt;
             } else {
+                let latest = self.latest[subscriber.room as usize];
+                let is_silent = |since: u64| latest > since.saturating_add(SILENT_NS);
+                others.silent += u64::from(subscriber.silent_since.is_some_and(is_silent));
                 let ended = ended(&mut others, reader);
                 ended.missing += missing;
                 ended.announced += announced;
@@ -418,8 +445,9 @@ mod tests {
         let mut tally = tally(&plan);
         tally.receive(0, &payload(&plan, RUN, 0, 1), 1_000);
         // Seven of the nine others are announced; the rest, and all of the second subscriber's, are missing.
-        tally.announce(0, Some(6));
-        tally.announce(0, None);
+        tally.announce(0, Some(50), 999_999_999);
+        tally.announce(0, Some(6), 1_000_000_000);
+        tally.announce(0, None, 1_000_000_000);
         let (counts, _) = tally.finish(&[6, 6]);
         assert_eq!((counts.announced, counts.missing, counts.delivered), (7, 2 + 10, 1));
     }

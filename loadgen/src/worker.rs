@@ -3,6 +3,7 @@
 //! It connects, publishes what the schedule says of its publishers, checks what its subscribers receive, and tells the
 //! director at each step. See [`party`](crate::party) for the words.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
@@ -19,6 +20,7 @@ use crate::plan::{Plan, Reader};
 use crate::process::thread_cpu_ns;
 use crate::publishers::Publishers;
 use crate::tally::Tally;
+use crate::words::time;
 
 /// How often the director hears of connections that became ready.
 const CONNECTING_NS: u64 = 100_000_000;
@@ -76,11 +78,15 @@ pub fn spawn(
     orders: Receiver<Order>,
     words: Sender<(usize, Word)>,
 ) -> JoinHandle<()> {
-    let line = Line { index: share.index, orders, words };
-    let work = move || match work(plan, share, &line) {
-        Ok(observed) => line.say(Word::Done(Box::new(observed))),
-        Err(Stopped::Failed(sentence)) => line.say(Word::Failed(sentence)),
-        Err(Stopped::CalledOff) => {}
+    let work = move || {
+        let line = Line { index: share.index, orders, words };
+        let worked = panic::catch_unwind(AssertUnwindSafe(|| work(plan, share, &line)));
+        match worked {
+            Ok(Ok(observed)) => line.say(Word::Done(Box::new(observed))),
+            Ok(Err(Stopped::Failed(sentence))) => line.say(Word::Failed(sentence)),
+            Ok(Err(Stopped::CalledOff)) => {}
+            Err(_) => line.say(Word::Failed("a worker panicked; standard error says where".to_owned())),
+        }
     };
     thread::Builder::new()
         .name(format!("worker {}", share.index))
@@ -126,6 +132,7 @@ fn connect(connections: &mut Connections, line: &Line) -> Result<(), Stopped> {
     loop {
         connections.connect_more();
         let now = connections.now();
+        connections.heartbeat(now);
         if connections.connector().is_done() || connections.connector().is_stuck(now) {
             return Ok(());
         }
@@ -158,9 +165,17 @@ fn wait_for_start(connections: &mut Connections, plan: &Plan, line: &Line) -> Re
     });
     loop {
         if let Some(Order::Start { epoch_ns }) = line.look()? {
-            return Ok(epoch_ns);
+            let late_ns = connections.now().saturating_sub(epoch_ns);
+            // Others have begun to publish, and nobody counted here what came of that.
+            return if late_ns == 0 {
+                Ok(epoch_ns)
+            } else {
+                Err(Stopped::Failed(format!("a worker began {} too late", time(late_ns))))
+            };
         }
-        connections.turn(Wait::Until(connections.now() + LOOK_SOON_NS), &mut Nobody)?;
+        let now = connections.now();
+        connections.heartbeat(now);
+        connections.turn(Wait::Until(now + LOOK_SOON_NS), &mut Nobody)?;
     }
 }
 
@@ -169,7 +184,7 @@ struct Nobody;
 
 impl Audience for Nobody {
     fn message(&mut self, _: usize, _: &[u8], _: u64) {}
-    fn gap(&mut self, _: usize, _: Option<u64>) {}
+    fn gap(&mut self, _: usize, _: Option<u64>, _: u64) {}
     fn lost(&mut self, _: usize, _: String) {}
     fn left(&mut self, _: usize) {}
     fn returned(&mut self, _: usize, _: u64, _: u64) {}
@@ -202,8 +217,8 @@ impl Audience for Measuring {
         self.tally.receive(subscriber, payload, now.saturating_sub(self.epoch));
     }
 
-    fn gap(&mut self, subscriber: usize, messages: Option<u64>) {
-        self.tally.announce(subscriber, messages);
+    fn gap(&mut self, subscriber: usize, messages: Option<u64>, now: u64) {
+        self.tally.announce(subscriber, messages, now.saturating_sub(self.epoch));
     }
 
     fn lost(&mut self, subscriber: usize, reason: String) {
@@ -216,8 +231,7 @@ impl Audience for Measuring {
     }
 
     fn returned(&mut self, subscriber: usize, after_ns: u64, now: u64) {
-        // Forgets what came while it was leaving.
-        self.tally.left(subscriber);
+        self.tally.returned(subscriber, now.saturating_sub(self.epoch));
         let others = self.tally.others();
         others.returned += 1;
         others.reconnect.record(after_ns);
@@ -228,8 +242,10 @@ impl Audience for Measuring {
 }
 
 /// What the worker had used at one moment.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Used {
+    /// The driver's time.
+    at: u64,
     cpu_ns: u64,
     enters: u64,
 }
@@ -261,10 +277,15 @@ impl Worker<'_> {
     /// Publishes the schedule, and returns when the director says how much all publishers sent.
     fn publish(&mut self) -> Result<Vec<u32>, Stopped> {
         let end = self.epoch + self.plan.schedule.end();
+        let given_up_at = after(end, self.plan.drain);
         let mut look_at = self.epoch;
         loop {
             let now = self.connections.now();
             let wait = self.publishers.publish(&mut self.connections, &mut self.measuring.tally, now);
+            if now >= given_up_at {
+                // A server that takes no more from a publisher must not hold up the end of the run.
+                self.publishers.stop();
+            }
             let is_over =
                 self.publishers.is_done() && now >= end || self.publishers.is_cut_short(&self.connections);
             if is_over && self.published.is_none() {
@@ -297,7 +318,7 @@ impl Worker<'_> {
             let is_whole = self.measuring.tally.delivered() >= expected
                 && !self.measuring.tally.is_any_behind()
                 && !self.connections.connector().is_any_away();
-            let is_hopeless = self.connections.is_deserted();
+            let is_hopeless = self.connections.is_deserted() && !self.connections.connector().is_any_away();
             if !is_told && (is_whole || is_hopeless || now >= deadline) {
                 is_told = true;
                 self.drained = Some(self.used());
@@ -321,11 +342,11 @@ impl Worker<'_> {
             self.connections.turn(Wait::Until(deadline), &mut self.measuring)?;
         }
         self.end_interval(true);
-        let none = Used { cpu_ns: 0, enters: 0 };
-        let (begun, published) = (self.begun.unwrap_or(none), self.published.unwrap_or(none));
-        let drained = self.drained.unwrap_or(none);
+        let (begun, published) = (self.begun.unwrap_or_default(), self.published.unwrap_or_default());
+        let drained = self.drained.unwrap_or_default();
         let tally = &mut self.measuring.tally;
-        let (counts, others) = tally.finish(sent);
+        let (counts, mut others) = tally.finish(sent);
+        others.refused = self.connections.connector().refused().clone();
         Ok(Observed {
             counts,
             clock: tally.clock(),
@@ -334,8 +355,9 @@ impl Worker<'_> {
             others,
             last_delivery: tally.last_delivery(),
             enters: drained.enters.saturating_sub(begun.enters),
-            cpu_ns: published.cpu_ns.saturating_sub(begun.cpu_ns),
-            cpu_ns_drained: drained.cpu_ns.saturating_sub(begun.cpu_ns),
+            cpu_ns: drained.cpu_ns.saturating_sub(begun.cpu_ns),
+            publishing_cpu_ns: published.cpu_ns.saturating_sub(begun.cpu_ns),
+            publishing_ns: published.at.saturating_sub(begun.at),
             core: self.core,
         })
     }
@@ -376,7 +398,7 @@ impl Worker<'_> {
     }
 
     fn used(&self) -> Used {
-        Used { cpu_ns: thread_cpu_ns(), enters: self.connections.enters() }
+        Used { at: self.connections.now(), cpu_ns: thread_cpu_ns(), enters: self.connections.enters() }
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use fanfare_loadgen::agents::Agent;
 use fanfare_loadgen::report::ReadersReport;
 use fanfare_loadgen::{Report, Verdict};
-use measure::{measure, measure_on};
+use measure::{measure, measure_on, measure_plan, plan};
 use server::{Fault, Server};
 
 const QUICK: &str = "--rate 500 --duration 400ms --warmup 0s";
@@ -250,4 +250,51 @@ fn two_machines_make_one_run() {
         }
         assert!(report.latency_ns.response.max < Duration::from_secs(60).as_nanos() as u64);
     }
+}
+
+/// A server that stops reading its publishers for good must not hold the run up for good.
+#[test]
+fn a_server_that_takes_no_more_ends_the_run() {
+    let server = Server::start(Fault::Stall { after: 20, pause: Duration::from_secs(20) });
+    let arguments = format!(
+        "ws://{}/ws/demo -n 1 --size 100000 --rate 1000 --duration 300ms --warmup 0s --drain 300ms",
+        server.addr
+    );
+    let report = measure(&arguments).expect("a run");
+    assert!(
+        report.reasons[0].contains("not sent: the server takes no more from publishers"),
+        "{:?}",
+        report.reasons
+    );
+    assert_eq!(report.verdict, Verdict::Invalid);
+}
+
+#[test]
+fn who_cannot_come_back_is_a_fault_of_the_server() {
+    let server = Server::start(Fault::RefuseAfter { accepts: 21 });
+    let arguments =
+        format!("ws://{}/ws/demo -n 20 --storm 50% --storm-at 100ms --drain 300ms {QUICK}", server.addr);
+    let report = measure(&arguments).expect("a run");
+    let returning = readers(&report, "returning");
+    assert_eq!(
+        (returning.left, returning.returned, report.verdict),
+        (10, 0, Verdict::Broken),
+        "{:?}",
+        report.reasons
+    );
+    assert!(report.reasons[0].starts_with("10 subscribers could not come back: "), "{:?}", report.reasons);
+}
+
+#[test]
+fn a_publisher_that_the_server_holds_back_is_the_servers_doing() {
+    let server = Server::start(Fault::Stall { after: 20, pause: Duration::from_millis(500) });
+    let arguments = format!(
+        "ws://{}/ws/demo -n 1 --size 100000 --rate 1000 --duration 300ms --warmup 0s --drain 10s --own-cpu-max 1000",
+        server.addr
+    );
+    let mut plan = plan(&arguments);
+    plan.bounds.send_lag = Duration::from_millis(200);
+    let report = measure_plan(&mut [], &plan).expect("a run");
+    assert!(report.latency_ns.send_lag.p99 > 200_000_000, "{:#?}", report.latency_ns);
+    assert_eq!((report.verdict, report.deliveries.missing), (Verdict::Pass, 0), "{:?}", report.reasons);
 }

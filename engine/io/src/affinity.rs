@@ -24,13 +24,23 @@ pub fn cores() -> io::Result<Vec<usize>> {
 /// # Errors
 /// `InvalidInput` when there is no such core, or the process may not use it.
 pub fn pin(core: usize) -> io::Result<()> {
-    if core >= libc::CPU_SETSIZE as usize {
+    confine(&[core])
+}
+
+/// Keeps the calling thread, and the threads that it will start, on these cores.
+///
+/// # Errors
+/// `InvalidInput` when one of them does not exist, or the process may use none of them.
+pub fn confine(cores: &[usize]) -> io::Result<()> {
+    if cores.iter().any(|&core| core >= libc::CPU_SETSIZE as usize) {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
     // SAFETY: a set is plain bits, for which zeros are valid.
     let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
-    // SAFETY: the core is within the set.
-    unsafe { libc::CPU_SET(core, &mut set) };
+    for &core in cores {
+        // SAFETY: the core is within the set.
+        unsafe { libc::CPU_SET(core, &mut set) };
+    }
     // SAFETY: the kernel reads the set before this returns.
     let done = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -44,9 +54,12 @@ mod tests {
     fn a_pinned_thread_has_one_core() {
         // On a thread of its own, since the test harness keeps this one.
         let thread = std::thread::spawn(|| {
-            let last = *cores().expect("cores").last().expect("at least one core");
+            let all = cores().expect("cores");
+            let last = *all.last().expect("at least one core");
             pin(last).expect("an allowed core");
             assert_eq!(cores().expect("cores"), [last]);
+            confine(&all).expect("what was allowed before");
+            assert_eq!(cores().expect("cores"), all);
         });
         thread.join().expect("no panic");
         assert_eq!(pin(1 << 20).expect_err("no such core").kind(), io::ErrorKind::InvalidInput);

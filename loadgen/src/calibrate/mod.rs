@@ -20,6 +20,7 @@ use fanfare_io::affinity;
 use crate::latency::Spectrum;
 use crate::plan::Plan;
 use crate::report::{Environment, Report, Verdict};
+use crate::run::RunError;
 use crate::search::{self, Knee, Range, Subject};
 
 pub use clock::Clock;
@@ -117,7 +118,7 @@ pub enum Party {
 pub fn calibrate(
     base: &Plan,
     settings: &Settings,
-    mut run: impl FnMut(&Plan) -> Result<Report, String>,
+    mut run: impl FnMut(&Plan) -> Result<Report, RunError>,
     mut say: impl FnMut(&str),
 ) -> Result<Calibration, String> {
     let available = affinity::cores().unwrap_or_default();
@@ -128,7 +129,7 @@ pub fn calibrate(
     let plans = Plans { base, settings, addr: sink.addr(), core: generator_core };
     let sink_cpu_ns = || sink.cpu_ns().ok();
     let mut bench = Bench { plans, sink_cpu_ns: &sink_cpu_ns, run: &mut run, say: &mut say };
-    bench.measure(clock, sink_core)
+    bench.measure(clock, sink_core).map_err(|error| error.to_string())
 }
 
 /// Different cores for the generator and the sink, where there are any. The generator's is the first that was `wanted`.
@@ -142,12 +143,12 @@ fn cores(available: &[usize], wanted: &[usize]) -> (Option<usize>, Option<usize>
 struct Bench<'a> {
     plans: Plans<'a>,
     sink_cpu_ns: &'a dyn Fn() -> Option<u64>,
-    run: &'a mut dyn FnMut(&Plan) -> Result<Report, String>,
+    run: &'a mut dyn FnMut(&Plan) -> Result<Report, RunError>,
     say: &'a mut dyn FnMut(&str),
 }
 
 impl Bench<'_> {
-    fn measure(&mut self, clock: Clock, sink_core: Option<usize>) -> Result<Calibration, String> {
+    fn measure(&mut self, clock: Clock, sink_core: Option<usize>) -> Result<Calibration, RunError> {
         let connect = self.connect()?;
         let alone = self.plans.alone();
         let together = self.plans.together();
@@ -170,7 +171,7 @@ impl Bench<'_> {
         })
     }
 
-    fn connect(&mut self) -> Result<Connects, String> {
+    fn connect(&mut self) -> Result<Connects, RunError> {
         let plan = self.plans.connecting();
         let report = self.report(&plan)?;
         let connect = &report.connect;
@@ -181,7 +182,7 @@ impl Bench<'_> {
         })
     }
 
-    fn floor(&mut self, plan: &Plan) -> Result<Floor, String> {
+    fn floor(&mut self, plan: &Plan) -> Result<Floor, RunError> {
         let report = self.report(plan)?;
         Ok(Floor {
             subscribers: report.run.subscribers,
@@ -192,7 +193,7 @@ impl Bench<'_> {
         })
     }
 
-    fn load(&mut self, plan: &Plan) -> Result<(Load, Report), String> {
+    fn load(&mut self, plan: &Plan) -> Result<(Load, Report), RunError> {
         let before = (self.sink_cpu_ns)();
         let report = self.report(plan)?;
         let after = (self.sink_cpu_ns)();
@@ -201,7 +202,7 @@ impl Bench<'_> {
     }
 
     /// Raises the rate until something gives in.
-    fn flood(&mut self) -> Result<(Option<Load>, Knee), String> {
+    fn flood(&mut self) -> Result<(Option<Load>, Knee), RunError> {
         let subscribers = self.plans.settings.subscribers;
         let range = Range {
             subject: Subject::MessagesPerSecond,
@@ -217,13 +218,16 @@ impl Bench<'_> {
             loads.push((messages_per_second, load));
             Ok(report)
         };
-        let knee = search::search(&range, run, |_| {})?;
+        let knee = search::search(&range, run, |_| {}).map_err(RunError::Failed)?;
+        if knee.is_called_off {
+            return Err(RunError::CalledOff);
+        }
         // The last run at that rate: the one that confirmed it.
         let best = loads.into_iter().rev().find(|&(rate, _)| Some(rate) == knee.passes);
         Ok((best.map(|(_, load)| load), knee))
     }
 
-    fn report(&mut self, plan: &Plan) -> Result<Report, String> {
+    fn report(&mut self, plan: &Plan) -> Result<Report, RunError> {
         (self.say)(&plan.title);
         (self.run)(plan)
     }

@@ -137,12 +137,12 @@ fn a_run_that_is_not_sound_is_told_and_one_that_fails_ends_it() {
     let base = base();
     let addr = "127.0.0.1:21500".parse().expect("an address");
     let clock = Clock { cost_ns: 21.5, resolution_ns: 1, timer_late_ns: Spectrum::default() };
-    let calibrate = |run: &mut dyn FnMut(&Plan) -> Result<Report, String>| {
+    let calibrate = |run: &mut dyn FnMut(&Plan) -> Result<Report, RunError>| {
         let plans = Plans { base: &base, settings: &SETTINGS, addr, core: None };
         Bench { plans, sink_cpu_ns: &|| None, run, say: &mut |_| {} }.measure(clock, None)
     };
-    let error = calibrate(&mut |_| Err("no ring".to_owned())).expect_err("no run");
-    assert_eq!(error, "no ring");
+    let error = calibrate(&mut |_| Err(RunError::Failed("no ring".to_owned()))).expect_err("no run");
+    assert_eq!(error.to_string(), "no ring");
     let calibration = calibrate(&mut |plan| {
         let report = report(plan.schedule.messages_per_second(), plan.rooms.subscribers);
         Ok(judged(report, Verdict::Invalid, "a noisy neighbour"))

@@ -8,7 +8,7 @@ use fanfare_loadgen::interrupt::Interrupt;
 use fanfare_loadgen::options::Calibrate;
 use fanfare_loadgen::progress::Silent;
 use fanfare_loadgen::report::Environment;
-use fanfare_loadgen::run::{Setting, run};
+use fanfare_loadgen::run::{RunError, Setting, run};
 
 use super::{Exit, invalid, is_standard_output, misused, say, write_json};
 
@@ -30,7 +30,10 @@ pub(crate) fn calibrate(options: &Calibrate) -> Exit {
         let environment = Environment::observe(SystemTime::now(), std::env::args());
         let mut watcher = Silent(interrupt.clone());
         let setting = Setting { agents: &mut [], watcher: &mut watcher, environment, keeps_log: false };
-        let seen = run(plan, setting).map_err(|error| error.to_string())?;
+        let seen = run(plan, setting)?;
+        if interrupt.is_asked() {
+            return Err(RunError::CalledOff);
+        }
         Ok(Report::new(plan, &seen))
     };
     let calibration = match calibrate::calibrate(&base, &settings, measure, |line| eprintln!("{line}")) {

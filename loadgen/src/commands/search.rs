@@ -6,7 +6,7 @@ use fanfare_loadgen::interrupt::Interrupt;
 use fanfare_loadgen::options::{Raise, Search};
 use fanfare_loadgen::progress::Silent;
 use fanfare_loadgen::report::Environment;
-use fanfare_loadgen::run::{Setting, run};
+use fanfare_loadgen::run::{RunError, Setting, run};
 use fanfare_loadgen::search::{self, Range, Subject, Table};
 use fanfare_loadgen::{Report, Verdict};
 
@@ -34,12 +34,15 @@ pub(crate) fn search(options: &Search) -> Exit {
         factor: options.step_factor,
         precision: options.precision,
     };
-    let mut watcher = Silent(interrupt);
+    let mut watcher = Silent(interrupt.clone());
     let measure = |value: f64| {
-        let plan = options.plan_at(value)?;
+        let plan = options.plan_at(value).map_err(RunError::Setup)?;
         let environment = Environment::observe(SystemTime::now(), std::env::args());
         let setting = Setting { agents: &mut agents, watcher: &mut watcher, environment, keeps_log: false };
-        let seen = run(&plan, setting).map_err(|error| error.to_string())?;
+        let seen = run(&plan, setting)?;
+        if interrupt.is_asked() {
+            return Err(RunError::CalledOff);
+        }
         Ok(Report::new(&plan, &seen))
     };
     let knee = match search::search(&range, measure, |step| eprintln!("{}", step.line())) {
@@ -58,5 +61,9 @@ pub(crate) fn search(options: &Search) -> Exit {
     {
         return invalid(&sentence);
     }
-    Exit::Verdict(if knee.passes.is_some() { Verdict::Pass } else { Verdict::Gate })
+    Exit::Verdict(match knee.passes {
+        _ if knee.is_called_off => Verdict::Invalid,
+        Some(_) => Verdict::Pass,
+        None => Verdict::Gate,
+    })
 }

@@ -38,11 +38,15 @@ pub(crate) struct Connector {
     fresh: usize,
     /// Those that left and are not back.
     away: HashSet<usize>,
-    /// Those of them that may be begun again, and not before when.
-    back: VecDeque<(usize, u64)>,
+    /// Those of them that may be begun again.
+    back: VecDeque<usize>,
+    /// Those that could not come back, and not before when they try again, the earliest first.
+    retries: VecDeque<(usize, u64)>,
     begun: u64,
     ready: u64,
     failed: Reasons,
+    /// Why those that left could not come back.
+    refused: Reasons,
     /// For each: when it was begun for the first time, or when it left.
     since: Box<[u64]>,
     begun_at: u64,
@@ -73,9 +77,11 @@ impl Connector {
             fresh: 0,
             away: HashSet::new(),
             back: VecDeque::new(),
+            retries: VecDeque::new(),
             begun: 0,
             ready: 0,
             failed: Reasons::default(),
+            refused: Reasons::default(),
             since: vec![0; total].into(),
             begun_at: now,
             progress_at: now,
@@ -84,17 +90,17 @@ impl Connector {
 
     /// The next connection to begin now, if one may.
     pub(crate) fn next(&mut self, now: u64) -> Option<Attempt> {
-        let in_flight = self.begun - self.ready - self.failed.total();
-        if in_flight >= self.pace.in_flight_max as u64 || now < self.next_at() {
+        if self.in_flight() >= self.pace.in_flight_max as u64 || now < self.next_at() {
             return None;
         }
         let number = if self.fresh < self.total {
-            self.since[self.fresh] = now;
+            // One that the limit of connections in flight held up counts from when it was due.
+            self.since[self.fresh] = if self.pace.per_second.is_some() { self.next_at() } else { now };
             self.fresh += 1;
             self.fresh - 1
         } else {
-            let (number, _) = self.back.pop_front_if(|&mut (_, not_before)| not_before <= now)?;
-            number
+            let retry = self.retries.pop_front_if(|&mut (_, not_before)| not_before <= now);
+            retry.map(|(number, _)| number).or_else(|| self.back.pop_front())?
         };
         self.progress_at = now;
         self.begun += 1;
@@ -102,11 +108,16 @@ impl Connector {
         Some(Attempt { number, local: self.local(number), remote })
     }
 
+    fn in_flight(&self) -> u64 {
+        self.begun - self.ready - self.failed.total()
+    }
+
     /// When the pace allows the next one.
     fn next_at(&self) -> u64 {
         // Each worker has its part of the whole rate.
         let gap = self.pace.per_second.map_or(0.0, |per_second| 1e9 * self.share.count as f64 / per_second);
-        self.begun_at + (self.begun as f64 * gap) as u64
+        let in_turn = self.begun as f64 + self.share.index as f64 / self.share.count as f64;
+        self.begun_at + (in_turn * gap) as u64
     }
 
     /// Sources in turn by blocks, so that each serves as many connections as it has ports.
@@ -131,10 +142,11 @@ impl Connector {
 
     /// A connection could not be made. One that returns tries again.
     pub(crate) fn has_failed(&mut self, number: usize, reason: String, now: u64) {
-        self.failed.add(reason);
+        self.failed.add(reason.clone());
         self.progress_at = now;
         if self.away.contains(&number) {
-            self.back.push_back((number, now + RETRY_NS));
+            self.refused.add(reason);
+            self.retries.push_back((number, now + RETRY_NS));
         }
     }
 
@@ -154,11 +166,8 @@ impl Connector {
     }
 
     /// A connection that left may be begun again.
-    pub(crate) fn again(&mut self, number: usize, now: u64) {
-        if self.back.is_empty() && self.begun == self.ready + self.failed.total() {
-            self.progress_at = now;
-        }
-        self.back.push_back((number, now));
+    pub(crate) fn again(&mut self, number: usize) {
+        self.back.push_back(number);
     }
 
     pub(crate) fn ready(&self) -> u64 {
@@ -169,24 +178,26 @@ impl Connector {
         &self.failed
     }
 
+    /// Why those that left could not come back, at first or for good.
+    pub(crate) fn refused(&self) -> &Reasons {
+        &self.refused
+    }
+
     /// Every connection is ready or failed.
     pub(crate) fn is_done(&self) -> bool {
-        self.fresh == self.total && self.back.is_empty() && self.begun == self.ready + self.failed.total()
+        self.fresh == self.total && self.back.is_empty() && self.retries.is_empty() && self.in_flight() == 0
     }
 
-    /// Nothing has happened for too long.
+    /// The server has answered none of those in flight for too long.
     pub(crate) fn is_stuck(&self, now: u64) -> bool {
-        now >= self.deadline()
-    }
-
-    fn deadline(&self) -> u64 {
-        self.progress_at.saturating_add(u64::try_from(self.pace.timeout.as_nanos()).unwrap_or(u64::MAX))
+        let timeout_ns = u64::try_from(self.pace.timeout.as_nanos()).unwrap_or(u64::MAX);
+        self.in_flight() > 0 && now >= self.progress_at.saturating_add(timeout_ns)
     }
 
     /// When there is something to do even if nothing happens. `None` when there is nothing to begin.
     pub(crate) fn wake_at(&self, now: u64) -> Option<u64> {
-        let next = match self.back.front() {
-            _ if self.fresh < self.total => self.next_at(),
+        let next = match self.retries.front() {
+            _ if self.fresh < self.total || !self.back.is_empty() => self.next_at(),
             Some(&(_, not_before)) => self.next_at().max(not_before),
             None => return None,
         };
@@ -250,6 +261,9 @@ mod tests {
         assert_eq!(next(&mut connector, [1000, 1000]), [Some(0), None]);
         assert_eq!(connector.wake_at(1000), Some(1100));
         assert_eq!(next(&mut connector, [1099, 1100, 1100]), [None, Some(1), None]);
+        // It was due at 1200.
+        assert_eq!(next(&mut connector, [1250]), [Some(2)]);
+        assert_eq!(connector.is_ready(2, 1260), 60);
     }
 
     #[test]
@@ -267,13 +281,16 @@ mod tests {
         (0..3).for_each(|number| assert_eq!(connector.is_ready(number, 1010), 10));
         connector.leaves(1, 2000);
         assert!(connector.is_any_away() && next(&mut connector, [2000]) == [None]);
-        connector.again(1, 2100);
+        connector.again(1);
         assert_eq!(next(&mut connector, [2100, 2100]), [Some(1), None]);
         connector.has_failed(1, "not now".to_owned(), 2200);
-        assert_eq!(next(&mut connector, [2201]), [None]);
+        connector.leaves(0, 2150);
+        connector.again(0);
+        assert_eq!(next(&mut connector, [2201, 2201]), [Some(0), None]);
+        assert_eq!(connector.is_ready(0, 2250), 100);
         assert_eq!(connector.wake_at(2201), Some(2200 + RETRY_NS));
         assert_eq!(next(&mut connector, [2200 + RETRY_NS]), [Some(1)]);
-        // It counts from when it left.
+        // Another one is not held up by that, and it counts from when it left.
         assert_eq!(connector.is_ready(1, 2300 + RETRY_NS), 300 + RETRY_NS);
         assert!(!connector.is_any_away() && connector.is_done());
     }

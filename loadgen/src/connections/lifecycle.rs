@@ -13,6 +13,9 @@ use super::{Audience, Connections, parse};
 use crate::dialect::{Frames, Heard, Role, Session};
 use crate::plan::{Reader, Target};
 
+/// Into how many parts the connections are dealt for their heartbeats.
+const HEARTBEAT_TURNS: u64 = 64;
+
 /// How much one publisher hands over in one turn. More is stamped and sent in the next turn.
 const TURN_BYTES_MAX: usize = 64 * 1024;
 
@@ -225,30 +228,34 @@ impl Connections {
         audience: &mut impl Audience,
     ) -> Option<End> {
         loop {
-            let Connection { part, decoder, session, .. } = self.table[conn.index()].as_mut()?;
+            let Connection { part, stage, decoder, session } = self.table[conn.index()].as_mut()?;
             match decoder.next(&self.rules, &mut input) {
                 Ok(Some(Event::Message { text, payload })) => {
+                    // What a publisher hears, where the server sends it anything, is not what is measured, nor is what comes
+                    // to one that is gone in all but name.
+                    let receiver = match *part {
+                        Part::Subscriber(subscriber) if !stage.returns() => Some(subscriber),
+                        Part::Subscriber(_) | Part::Publisher(_) => None,
+                    };
                     let Some(session) = session else {
-                        // What a publisher hears, where the server sends it anything, is not what is measured.
-                        if let Part::Subscriber(subscriber) = *part {
+                        if let Some(subscriber) = receiver {
                             audience.message(subscriber, payload, now);
                         }
                         continue;
                     };
-                    let part = *part;
                     let (mut is_ready, mut refusal) = (false, None);
                     session.hear(
                         text,
                         payload,
                         &mut Frames::new(&mut self.replies, &mut self.random),
-                        &mut |heard| match (heard, part) {
-                            (Heard::Message(payload), Part::Subscriber(subscriber)) => {
+                        &mut |heard| match (heard, receiver) {
+                            (Heard::Message(payload), Some(subscriber)) => {
                                 audience.message(subscriber, payload, now);
                             }
-                            (Heard::Gap(messages), Part::Subscriber(subscriber)) => {
-                                audience.gap(subscriber, messages)
+                            (Heard::Gap(messages), Some(subscriber)) => {
+                                audience.gap(subscriber, messages, now)
                             }
-                            (Heard::Message(_) | Heard::Gap(_), Part::Publisher(_)) => {}
+                            (Heard::Message(_) | Heard::Gap(_), None) => {}
                             (Heard::Ready, _) => is_ready = true,
                             (Heard::Refused(reason), _) => refusal = Some(reason),
                         },
@@ -299,16 +306,24 @@ impl Connections {
         has_room && !matches!(&connection.stage, Stage::Posting(posting) if !posting.may_publish())
     }
 
-    /// Says on all open connections that this client is still there, where the dialect wants that.
-    pub(crate) fn heartbeat(&mut self) {
-        for place in 0..self.table.len() {
-            let conn = ConnId::new(place as u32);
-            if let Some(Connection { stage: Stage::Open, session: Some(session), .. }) =
-                &mut self.table[place]
-            {
-                session.heartbeat(&mut Frames::new(self.outbox.line(conn), &mut self.random));
+    /// Says that this client is still there, where the dialect wants that, on some of the connections: their turns are spread
+    /// over the whole time. Returns when the next ones are due.
+    pub(crate) fn heartbeat(&mut self, now: u64) -> Option<u64> {
+        let each_ns = self.plan.dialect.heartbeat()?.as_nanos() as u64;
+        let turn_ns = each_ns / HEARTBEAT_TURNS;
+        let turn = now / turn_ns;
+        if turn != std::mem::replace(&mut self.heartbeat_turn, turn) {
+            let places = (0..self.table.len()).skip((turn % HEARTBEAT_TURNS) as usize);
+            for place in places.step_by(HEARTBEAT_TURNS as usize) {
+                let conn = ConnId::new(place as u32);
+                if let Some(Connection { stage: Stage::Open, session: Some(session), .. }) =
+                    &mut self.table[place]
+                {
+                    session.heartbeat(&mut Frames::new(self.outbox.line(conn), &mut self.random));
+                }
             }
         }
+        Some((turn + 1) * turn_ns)
     }
 
     /// The server closes, or broke the protocol: answers it, and waits for it to end the connection.

@@ -46,7 +46,7 @@ const BUFFER_COUNT: usize = 512;
 pub(crate) trait Audience {
     fn message(&mut self, subscriber: usize, payload: &[u8], now: u64);
     /// The server says that it left out messages.
-    fn gap(&mut self, subscriber: usize, messages: Option<u64>);
+    fn gap(&mut self, subscriber: usize, messages: Option<u64>, now: u64);
     /// The server ended the connection of a subscriber that is not steady.
     fn lost(&mut self, subscriber: usize, reason: String);
     /// One that returns has left.
@@ -76,6 +76,8 @@ pub(crate) struct Connections {
     /// Bytes that subscribers received since this was asked last.
     bytes: u64,
     unanswered: Unanswered,
+    /// Whose turn it was last to say that they are there.
+    heartbeat_turn: u64,
     /// What a dialect answers, on its way to the outbox.
     replies: Vec<u8>,
     random: Random,
@@ -118,6 +120,7 @@ impl Connections {
             connect: Latency::default(),
             bytes: 0,
             unanswered: Unanswered::default(),
+            heartbeat_turn: 0,
             replies: Vec::new(),
             random,
             plan,
@@ -271,7 +274,7 @@ impl Connections {
         if let Some(Connection { part, stage, .. }) = self.table[conn.index()].take()
             && stage.returns()
         {
-            self.connector.again(self.number(part), self.driver.now());
+            self.connector.again(self.number(part));
         }
     }
 

@@ -107,8 +107,8 @@ impl Posting {
             (Some(reason), _) => Outcome::Failed(reason),
             (None, Some(_)) if closes => Outcome::Again,
             (None, Some(_)) => Outcome::GoesOn,
-            // A server may end a connection that it kept for a while, but one that answers nothing is no server.
-            (None, None) if *answered > 0 => Outcome::Again,
+            // A server may end a connection that is idle, or that it kept for a while, but one that answers nothing is none.
+            (None, None) if *answered > 0 || unanswered.is_empty() => Outcome::Again,
             (None, None) => Outcome::Failed("the server closed the connection without an answer".to_owned()),
         }
     }

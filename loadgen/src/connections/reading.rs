@@ -92,6 +92,8 @@ impl Connections {
         if let Some(reading) = self.readings.paused.get_mut(&conn) {
             if reading.is_stopping {
                 reading.reads_on = true;
+                // What comes until it has stopped is counted anew.
+                reading.not_before = 0;
             } else {
                 self.readings.paused.remove(&conn);
                 self.driver.receive(conn);

@@ -67,6 +67,7 @@ pub(crate) fn seen(plan: &Plan) -> RunSeen {
         unready: Reasons::default(),
         sent: plan.schedule.measured(),
         gathered: Gathered::new(plan, 1, vec![10]),
+        stopped_at_ns: None,
         own_cpu_percent: 20.0,
         server_syscalls_unknown: None,
         clocks: Vec::new(),

@@ -1,6 +1,6 @@
 //! From what a run saw to its figures.
 
-use crate::latency::Latency;
+use crate::latency::{Latency, Spectrum};
 use crate::observed::{Ended, Observed};
 use crate::plan::Plan;
 use crate::report::environment::public;
@@ -37,8 +37,8 @@ impl Report {
                 sent: seen.sent,
                 complete: gathered.complete(),
             },
-            deliveries: deliveries(plan, gathered.total()),
-            latency_ns: spectra(&histograms),
+            deliveries: deliveries(plan, seen),
+            latency_ns: spectra(&histograms, gathered.own_lag().spectrum()),
             readers: readers(gathered.total()),
             cost: cost(seen),
             clocks: clocks(seen),
@@ -90,16 +90,20 @@ fn connect(seen: &RunSeen) -> Connect {
         seconds: nanoseconds(&samples.idle, &samples.ready) / 1e9,
         latency_ns: seen.gathered.total().connect.spectrum(),
         server_cpu_ns_per_connection: server.and_then(|(idle, ready)| each(ready.cpu_since(&idle))),
+        // A server that has had so many connections before may take them all without growing.
         server_resident_bytes_per_connection: server
-            .and_then(|(idle, ready)| each(ready.resident_bytes.saturating_sub(idle.resident_bytes))),
+            .and_then(|(idle, ready)| ready.resident_bytes.checked_sub(idle.resident_bytes))
+            .filter(|&grown| grown > 0)
+            .and_then(each),
         server_resident_bytes: server.map(|(_, ready)| ready.resident_bytes),
     }
 }
 
-fn deliveries(plan: &Plan, total: &Observed) -> Deliveries {
+fn deliveries(plan: &Plan, seen: &RunSeen) -> Deliveries {
+    let total = seen.gathered.total();
     let counts = &total.counts;
-    // Until the last delivery if that came late; a run that ended early has not delivered faster.
-    let until = total.last_delivery.max(plan.schedule.end());
+    // Until the last delivery if that came late; a server that was done early has not delivered faster.
+    let until = total.last_delivery.max(seen.stopped_at_ns.unwrap_or(plan.schedule.end()));
     let elapsed_ns = until.saturating_sub(plan.schedule.measured_from()).max(1);
     Deliveries {
         expected: counts.expected,
@@ -119,11 +123,12 @@ fn deliveries(plan: &Plan, total: &Observed) -> Deliveries {
     }
 }
 
-fn spectra(histograms: &Histograms) -> Spectra {
+fn spectra(histograms: &Histograms, own_lag: Spectrum) -> Spectra {
     Spectra {
         response: histograms.response.spectrum(),
         service: histograms.service.spectrum(),
         send_lag: histograms.send_lag.spectrum(),
+        own_lag,
         to_first: histograms.to_first.spectrum(),
         to_last: histograms.to_last.spectrum(),
         spread: histograms.spread.spectrum(),
@@ -183,7 +188,7 @@ fn cost(seen: &RunSeen) -> Cost {
         server_resident_bytes: drained.map(|(_, drained)| drained.resident_bytes),
         server_syscalls_per_delivery: syscalls.and_then(each),
         server_syscalls_unknown: seen.server_syscalls_unknown.clone().filter(|_| syscalls.is_none()),
-        own_cpu_ns_per_delivery: each(total.cpu_ns_drained),
+        own_cpu_ns_per_delivery: each(total.cpu_ns),
         own_cpu_percent: if seen.own_cpu_percent.is_finite() { seen.own_cpu_percent } else { 0.0 },
         own_syscalls_per_delivery: each(total.enters),
     }
@@ -251,7 +256,7 @@ mod tests {
         assert_eq!(cost.server_syscalls_unknown, None);
         assert_eq!((cost.own_cpu_ns_per_delivery, cost.own_syscalls_per_delivery), (Some(0.0), Some(0.25)));
 
-        seen.gathered.observed(0, &Observed { cpu_ns_drained: 5_000_000_000, ..Observed::default() });
+        seen.gathered.observed(0, &Observed { cpu_ns: 5_000_000_000, ..Observed::default() });
         assert_eq!(Report::new(&plan, &seen).cost.own_cpu_ns_per_delivery, Some(50_000.0));
         // The process came to an end while it was looked at.
         seen.samples.drained.server = None;
@@ -271,7 +276,9 @@ mod tests {
             let counts = Counts { delivered: 1_000_000, ..Counts::default() };
             let total = Observed { counts, last_delivery, ..Observed::default() };
             let expected = 1_000_000.0 / seconds;
-            let seen = deliveries(&plan, &total).per_second;
+            let mut seen = fixture::seen(&plan);
+            seen.gathered.observed(0, &total);
+            let seen = deliveries(&plan, &seen).per_second;
             assert!((seen - expected).abs() < 1e-6 * expected, "{seen} {expected}");
         }
     }

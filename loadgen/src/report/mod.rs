@@ -200,6 +200,8 @@ pub struct Spectra {
     pub service: Spectrum,
     /// Due to sent.
     pub send_lag: Spectrum,
+    /// The part of it in which the server would have taken the message: the rest is what it held the publisher back.
+    pub own_lag: Spectrum,
     /// Due to received by the first.
     pub to_first: Spectrum,
     /// Due to received by the last.

@@ -179,6 +179,7 @@ fn spectra(histograms: &Histograms) -> Spectra {
         response: histograms.response.spectrum(),
         service: histograms.service.spectrum(),
         send_lag: histograms.send_lag.spectrum(),
+        own_lag: histograms.send_lag.spectrum(),
         to_first: histograms.to_first.spectrum(),
         to_last: histograms.to_last.spectrum(),
         spread: histograms.spread.spectrum(),

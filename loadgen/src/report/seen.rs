@@ -37,6 +37,8 @@ pub struct RunSeen {
     /// Measured messages that were sent.
     pub sent: u64,
     pub gathered: Gathered,
+    /// When somebody ended the run before its time, in nanoseconds since its epoch.
+    pub stopped_at_ns: Option<u64>,
     /// Of the busiest core that this program ran on, from `begun` to `published`, in percent.
     pub own_cpu_percent: f64,
     /// Why the server's system calls are not known, if something counts them and failed.

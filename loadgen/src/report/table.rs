@@ -539,8 +539,8 @@ mod tests {
         seen.clocks = vec![MachineClock {
             machine: "east-1".to_owned(),
             offset_before_ns: -52_000,
-            offset_after_ns: 61_000,
-            uncertainty_ns: 90_000,
+            offset_after_ns: -51_000,
+            uncertainty_ns: 9_000,
         }];
         Report::new(&plan, &seen)
     }
@@ -581,7 +581,7 @@ mod tests {
         total.counts.foreign = 2;
         total.last_delivery = 11_000_000_000;
         total.enters = 4_000;
-        total.cpu_ns_drained = 300_000_000;
+        total.cpu_ns = 300_000_000;
         (1..14).for_each(|i| total.connect.record(i * 100_000));
         total.clock.negative = 4;
         total.clock.worst_ns = 12_345;
@@ -642,7 +642,7 @@ mod tests {
             "  a connection      769 us of the server's CPU and 78.8 KiB resident",
             "  stalled           2 subscribers, 55 messages",
             "                    4 left, 4 came back, all within 4.00 ms",
-            "  east-1            -52.0 us before and +61.0 us after the run, give or take 90.0 us",
+            "  east-1            -52.0 us before and -51.0 us after the run, give or take 9.00 us",
             "  negative times    4 left out of the figures, the worst by 12.3 us",
             "  FAILS  missing==0     12",
             "  holds  all_back<2s    0.004 s",

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use crate::observed::{Ended, Observed};
 use crate::plan::Plan;
-use crate::report::figures::{grouped, percent, plural};
+use crate::report::figures::{grouped, percent, plural, time};
 use crate::report::seen::RunSeen;
-use crate::report::{Report, Verdict};
+use crate::report::{MachineClock, Report, Verdict};
+
+/// One in so many latencies may be negative.
+const NEGATIVE_SHARE: u64 = 100;
 
 /// The verdict, and everything that speaks against the run, the worst first. An invalid run stays invalid if its delivery
 /// is broken too: this program may be what broke it.
@@ -34,15 +37,13 @@ fn doubts(plan: &Plan, seen: &RunSeen, report: &Report) -> Vec<String> {
     let bounds = &plan.bounds;
     let mut doubts = Vec::new();
     doubts.extend(unready(plan, seen));
-    let unsent = plan.schedule.measured().saturating_sub(seen.sent);
-    if unsent > 0 {
-        doubts.push(format!("{} not sent: publishers lost their connections", were(unsent, "message")));
-    }
-    let lag = Duration::from_nanos(report.latency_ns.send_lag.p99);
+    doubts.extend(unsent(plan, seen));
+    doubts.extend(apart(seen, report));
+    let lag = Duration::from_nanos(report.latency_ns.own_lag.p99);
     if lag > bounds.send_lag {
         doubts.push(format!(
-            "1 % of the messages were sent {:.1} ms or more after they were due, and at most {:.1} ms are allowed: \
-             this program or the publishers' connections were too slow",
+            "1 % of the messages were sent {:.1} ms or more after they were due and could be sent, and at most {:.1} ms are \
+             allowed: this program was too slow",
             lag.as_secs_f64() * 1e3,
             bounds.send_lag.as_secs_f64() * 1e3,
         ));
@@ -55,6 +56,44 @@ fn doubts(plan: &Plan, seen: &RunSeen, report: &Report) -> Vec<String> {
         ));
     }
     doubts
+}
+
+/// Messages that never left, or may not have. Nobody who ends a run early wants them.
+fn unsent(plan: &Plan, seen: &RunSeen) -> Option<String> {
+    let unsent = plan.schedule.measured().saturating_sub(seen.sent);
+    let lost = seen.gathered.total().lost.publishers;
+    if lost > 0 {
+        let publishers = plural(lost, "publisher");
+        return Some(format!("{publishers} lost their connection, and {} not sent", were(unsent, "message")));
+    }
+    let is_held_up = unsent > 0 && seen.stopped_at_ns.is_none();
+    is_held_up
+        .then(|| format!("{} not sent: the server takes no more from publishers", were(unsent, "message")))
+}
+
+/// Clocks so far apart that latencies between machines say little.
+fn apart(seen: &RunSeen, report: &Report) -> Option<String> {
+    let (negative, count) = (report.clocks.negative, report.latency_ns.response.count);
+    if negative * NEGATIVE_SHARE > negative + count {
+        return Some(format!(
+            "{} of {} latencies came out negative, by up to {}: the machines' clocks are apart",
+            grouped(negative),
+            grouped(negative + count),
+            time(report.clocks.worst_ns)
+        ));
+    }
+    let doubt = |clock: &MachineClock| {
+        clock.uncertainty_ns.saturating_add(clock.offset_after_ns.abs_diff(clock.offset_before_ns))
+    };
+    let worst = seen.clocks.iter().map(doubt).max()?;
+    let median = report.latency_ns.response.p50;
+    (median > 0 && worst > median / 2).then(|| {
+        format!(
+            "the machines' clocks are known to {} only, and half of the responses took less than {}",
+            time(worst),
+            time(median)
+        )
+    })
 }
 
 fn unready(plan: &Plan, seen: &RunSeen) -> Option<String> {
@@ -99,6 +138,23 @@ fn faults(total: &Observed) -> Vec<String> {
     ] {
         faults.extend(faults_of(kind, ended, reads));
     }
+    let away = others.left.saturating_sub(others.returned);
+    if away > 0 {
+        faults.push(format!(
+            "{} could not come back: {}",
+            plural(away, "subscriber"),
+            match others.refused.total() {
+                0 => "the server answered no more".to_owned(),
+                _ => others.refused.to_string(),
+            }
+        ));
+    }
+    if others.silent > 0 {
+        faults.push(format!(
+            "{} came back and heard nothing, though others did",
+            plural(others.silent, "subscriber")
+        ));
+    }
     // Those that do not read may be cut off. Those that come back do read, as long as they are there.
     let cut_off = others.returning.lost.total();
     if cut_off > 0 {
@@ -133,7 +189,7 @@ fn were(count: u64, thing: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observed::{Counts, Interval};
+    use crate::observed::{Clock, Counts, Interval};
     use crate::reasons::Reasons;
     use crate::report::fixture;
 
@@ -151,8 +207,10 @@ mod tests {
 
     fn lag(seen: &mut RunSeen, late: u64, ns: u64) {
         let mut interval = Interval::default();
-        (0..100 - late).for_each(|_| interval.send_lag.record(1_000));
-        (0..late).for_each(|_| interval.send_lag.record(ns));
+        (0..100 - late).for_each(|_| interval.own_lag.record(1_000));
+        (0..late).for_each(|_| interval.own_lag.record(ns));
+        // What the server held publishers back is no doubt.
+        (0..100).for_each(|_| interval.send_lag.record(1_000_000_000));
         seen.gathered.interval(0, interval);
     }
 
@@ -173,7 +231,7 @@ mod tests {
                 Verdict::Invalid,
                 "2 of 13 connections (15.4 %) did not become ready, and at most 0 % are allowed (1 x refused)",
             ),
-            (|_, seen, _| seen.sent -= 1, Verdict::Invalid, "1 message was not sent: publishers lost"),
+            (|_, seen, _| seen.sent -= 1, Verdict::Invalid, "1 message was not sent: the server takes no more from publishers"),
             (|_, seen, _| seen.sent -= 2_000, Verdict::Invalid, "2 000 messages were not sent"),
             (
                 |_, seen, _| lag(seen, 2, 25_000_000),
@@ -184,6 +242,49 @@ mod tests {
                 |_, seen, _| seen.own_cpu_percent = 99.0,
                 Verdict::Invalid,
                 "this program used 99 % of its busiest core, and at most 98 % are allowed",
+            ),
+            (
+                |_, _, total| total.lost.publishers = 1,
+                Verdict::Invalid,
+                "1 publisher lost their connection, and 0 messages were not sent",
+            ),
+            (
+                |_, _, total| total.clock = Clock { negative: 1, worst_ns: 2_000 },
+                Verdict::Invalid,
+                "1 of 1 latencies came out negative, by up to 2.00 us",
+            ),
+            (
+                |_, seen, _| {
+                    let clock = |after| MachineClock {
+                        machine: "b".to_owned(),
+                        offset_before_ns: 100,
+                        offset_after_ns: after,
+                        uncertainty_ns: 400,
+                    };
+                    let mut interval = Interval::default();
+                    interval.response.record(1_000);
+                    seen.gathered.interval(0, interval);
+                    seen.clocks = vec![clock(100), clock(210)];
+                },
+                Verdict::Invalid,
+                "the machines' clocks are known to 510 ns only, and half of the responses took less than 1.00 us",
+            ),
+            (
+                |_, _, total| (total.others.left, total.others.returned) = (5, 3),
+                Verdict::Broken,
+                "2 subscribers could not come back: the server answered no more",
+            ),
+            (
+                |_, _, total| {
+                    (total.others.left, total.others.refused) = (1, one("status 503"));
+                },
+                Verdict::Broken,
+                "1 subscriber could not come back: 1 x status 503",
+            ),
+            (
+                |_, _, total| total.others.silent = 1,
+                Verdict::Broken,
+                "1 subscriber came back and heard nothing",
             ),
             (|_, _, total| total.counts.missing = 3, Verdict::Broken, "3 deliveries missing"),
             (|_, _, total| total.counts.duplicate = 3, Verdict::Broken, "3 deliveries duplicate"),

@@ -16,6 +16,7 @@ mod table;
 use serde::{Deserialize, Serialize};
 
 use crate::report::Report;
+use crate::run::RunError;
 
 pub use step::{Fault, Purpose, Step};
 pub use table::Table;
@@ -65,6 +66,8 @@ pub struct Knee {
     pub limit: Limit,
     /// Runs that did not pass at values not above one that did: what noise did to the search.
     pub contradictions: usize,
+    /// Somebody ended the search before its time.
+    pub is_called_off: bool,
     /// All runs, in their order.
     pub steps: Vec<Step>,
 }
@@ -75,11 +78,12 @@ pub struct Knee {
 /// When the range makes no sense, or the first value cannot be run at all.
 pub fn search(
     range: &Range,
-    mut run: impl FnMut(f64) -> Result<Report, String>,
+    mut run: impl FnMut(f64) -> Result<Report, RunError>,
     mut watch: impl FnMut(&Step),
 ) -> Result<Knee, String> {
     range.check()?;
-    let mut search = Search { range, run: &mut run, watch: &mut watch, steps: Vec::new() };
+    let mut search =
+        Search { range, run: &mut run, watch: &mut watch, steps: Vec::new(), is_called_off: false };
     if let Some(reason) = search.climb() {
         return Err(reason);
     }
@@ -124,9 +128,10 @@ impl Range {
 
 struct Search<'a> {
     range: &'a Range,
-    run: &'a mut dyn FnMut(f64) -> Result<Report, String>,
+    run: &'a mut dyn FnMut(f64) -> Result<Report, RunError>,
     watch: &'a mut dyn FnMut(&Step),
     steps: Vec<Step>,
+    is_called_off: bool,
 }
 
 impl Search<'_> {
@@ -142,7 +147,9 @@ impl Search<'_> {
     }
 
     fn bisect(&mut self) {
-        while let (Some(passes), Some(fails)) = (self.highest_pass(), self.lowest_fail()) {
+        while let (Some(passes), Some(fails)) = (self.highest_pass(), self.lowest_fail())
+            && !self.is_called_off
+        {
             let Some(middle) = self.range.between(passes, fails) else { break };
             self.passes(middle, Purpose::Bisect);
         }
@@ -151,7 +158,9 @@ impl Search<'_> {
     /// Lets the highest value that passes pass once more. One that does not counts as failed, and the next lower one is
     /// tried.
     fn confirm(&mut self) {
-        while let Some(value) = self.highest_pass() {
+        while let Some(value) = self.highest_pass()
+            && !self.is_called_off
+        {
             if self.passes(value, Purpose::Confirm) {
                 return;
             }
@@ -164,7 +173,13 @@ impl Search<'_> {
     }
 
     fn step(&mut self, value: f64, purpose: Purpose) -> bool {
-        let step = Step::new(value, purpose, (self.run)(value));
+        // Who calls the search off wants no more runs, and the one that was cut short counts for nothing.
+        let run = if self.is_called_off { Err(RunError::CalledOff) } else { (self.run)(value) };
+        if matches!(run, Err(RunError::CalledOff)) {
+            self.is_called_off = true;
+            return false;
+        }
+        let step = Step::new(value, purpose, run);
         (self.watch)(&step);
         let passed = step.passed();
         self.steps.push(step);
@@ -199,7 +214,8 @@ impl Search<'_> {
             Some(Fault::Gate(reason) | Fault::Broken(reason) | Fault::NoRun(reason)) => Limit::Server(reason),
         };
         let contradictions = contradictions(&self.steps);
-        Knee { range: *self.range, passes, fails, limit, contradictions, steps: self.steps }
+        let is_called_off = self.is_called_off;
+        Knee { range: *self.range, passes, fails, limit, contradictions, is_called_off, steps: self.steps }
     }
 }
 

@@ -1,10 +1,11 @@
 //! One run of a search, and what it says about its value.
 
-use super::table::outcome;
-use crate::words::grouped;
 use serde::{Deserialize, Serialize};
 
+use super::table::outcome;
 use crate::report::{Report, Verdict};
+use crate::run::RunError;
+use crate::words::grouped;
 
 /// Why a value was run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -57,13 +58,15 @@ pub struct Step {
 }
 
 impl Step {
-    pub(super) fn new(value: f64, purpose: Purpose, run: Result<Report, String>) -> Self {
+    pub(super) fn new(value: f64, purpose: Purpose, run: Result<Report, RunError>) -> Self {
         let (report, fault) = match run {
             Ok(report) => {
                 let fault = fault(&report);
                 (Some(report), fault)
             }
-            Err(reason) => (None, Some(Fault::NoRun(reason))),
+            Err(RunError::NotReady(reason)) => (None, Some(Fault::NoRun(reason))),
+            // What this machine does not allow is not the server's limit.
+            Err(error) => (None, Some(Fault::Invalid(error.to_string()))),
         };
         let report = report.as_ref();
         let response = report.map(|report| report.latency_ns.response).filter(|response| response.count > 0);

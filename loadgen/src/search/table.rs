@@ -107,6 +107,9 @@ fn conclusion(f: &mut fmt::Formatter<'_>, knee: &Knee) -> fmt::Result {
         }
         (None, None) => writeln!(f, "nothing was run")?,
     }
+    if knee.is_called_off {
+        writeln!(f, "CALLED OFF: there would have been more runs")?;
+    }
     if knee.contradictions > 0 {
         writeln!(
             f,

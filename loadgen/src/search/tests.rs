@@ -9,7 +9,7 @@ const RANGE: Range =
     Range { subject: Subject::MessagesPerSecond, from: 100.0, to: 1e6, factor: 2.0, precision: 0.05 };
 
 /// A server whose 99th percentile passes 5 ms above `knee`.
-fn server(knee: f64) -> impl FnMut(f64) -> Result<Report, String> {
+fn server(knee: f64) -> impl FnMut(f64) -> Result<Report, RunError> {
     move |rate| {
         let mut report = report(rate, 10);
         report.latency_ns.response = Spectrum { count: 1, p50: 100_000, p99: 900_000, ..Spectrum::default() };
@@ -18,12 +18,12 @@ fn server(knee: f64) -> impl FnMut(f64) -> Result<Report, String> {
     }
 }
 
-fn found(run: impl FnMut(f64) -> Result<Report, String>) -> Knee {
+fn found(run: impl FnMut(f64) -> Result<Report, RunError>) -> Knee {
     search(&RANGE, run, |_| {}).expect("a sound range and a first run")
 }
 
 /// Fails the runs with these numbers, counted from 0.
-fn noisy(knee: f64, failing_runs: &'static [usize]) -> impl FnMut(f64) -> Result<Report, String> {
+fn noisy(knee: f64, failing_runs: &'static [usize]) -> impl FnMut(f64) -> Result<Report, RunError> {
     let (mut server, mut count) = (server(knee), 0);
     move |rate| {
         count += 1;
@@ -100,7 +100,9 @@ fn broken_delivery_and_refused_connections_are_the_servers_limit() {
         Ok(if rate > 5000.0 { judged(report, Verdict::Broken, "7 missing") } else { report })
     });
     assert_eq!(broken.limit, Limit::Server("7 missing".to_owned()));
-    let refused = found(|rate| if rate > 5000.0 { Err("refused".to_owned()) } else { Ok(report(rate, 10)) });
+    let refused = found(|rate| {
+        if rate > 5000.0 { Err(RunError::NotReady("refused".to_owned())) } else { Ok(report(rate, 10)) }
+    });
     assert_eq!(refused.limit, Limit::Server("refused".to_owned()));
     assert!(refused.steps.iter().any(|step| step.verdict.is_none() && step.p99_ns.is_none()));
 }
@@ -118,7 +120,8 @@ fn a_range_without_a_knee_says_so() {
 
 #[test]
 fn what_cannot_be_run_at_all_or_makes_no_sense_is_an_error() {
-    let error = search(&RANGE, |_| Err("nobody listens".to_owned()), |_| {}).expect_err("no run");
+    let error =
+        search(&RANGE, |_| Err(RunError::NotReady("nobody listens".to_owned())), |_| {}).expect_err("no run");
     assert_eq!(error, "nobody listens");
     for range in [
         Range { from: 0.0, ..RANGE },

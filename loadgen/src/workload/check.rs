@@ -219,6 +219,10 @@ impl Workload {
 /// Whether a URL can be connected to once the room's number is in it.
 fn check_url(url: &str) -> Result<(), String> {
     let parsed = WsUrl::parse(&Target::in_room(url, 0)).map_err(|error| format!("{url}: {error}"))?;
+    let other = WsUrl::parse(&Target::in_room(url, 1)).map_err(|error| format!("{url}: {error}"))?;
+    if (&parsed.host, parsed.port) != (&other.host, other.port) {
+        return Err(format!("{url}: all rooms are on one server; {ROOM} belongs in the path or the query"));
+    }
     if parsed.secure {
         return Err(format!("{url}: this version measures ws:// only"));
     }

@@ -1,5 +1,7 @@
 //! Runs as the program makes them, in this process.
 
+#![allow(dead_code, reason = "not every test file needs all of it")]
+
 use clap::Parser;
 use fanfare_loadgen::agents::Agent;
 use fanfare_loadgen::interrupt::Interrupt;
@@ -22,11 +24,14 @@ pub(crate) fn plan(arguments: &str) -> Plan {
 
 /// What `fanfare-loadgen run` does with these arguments, on these machines or on this one.
 pub(crate) fn measure_on(agents: &mut [Agent], arguments: &str) -> Result<Report, RunError> {
-    let plan = plan(&format!("{LENIENT} {arguments}"));
+    measure_plan(agents, &plan(&format!("{LENIENT} {arguments}")))
+}
+
+pub(crate) fn measure_plan(agents: &mut [Agent], plan: &Plan) -> Result<Report, RunError> {
     let mut watcher = Silent(Interrupt::default());
     let setting =
         Setting { agents, watcher: &mut watcher, environment: Environment::default(), keeps_log: false };
-    run(&plan, setting).map(|seen| Report::new(&plan, &seen))
+    run(plan, setting).map(|seen| Report::new(plan, &seen))
 }
 
 pub(crate) fn measure(arguments: &str) -> Result<Report, RunError> {

@@ -40,6 +40,10 @@ pub(crate) enum Fault {
     },
     /// Each subscriber is sent a ping before every 10th message.
     Ping,
+    /// After so many connections, others are closed at once.
+    RefuseAfter {
+        accepts: usize,
+    },
 }
 
 pub(crate) struct Server {
@@ -61,7 +65,9 @@ impl Server {
             peers: Vec::new(),
             delayed: VecDeque::new(),
             received: 0,
+            accepted: 0,
             pongs: pongs.clone(),
+            stop: stop.clone(),
         };
         let thread = thread::spawn({
             let stop = stop.clone();
@@ -108,7 +114,9 @@ struct Hub {
     peers: Vec<Peer>,
     delayed: VecDeque<(Instant, Message)>,
     received: u64,
+    accepted: usize,
     pongs: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
 }
 
 const PING: &[u8] = b"are you there";
@@ -125,7 +133,10 @@ impl Hub {
                 Fault::Delay(delay) => self.delayed.push_back((Instant::now() + delay, message)),
                 Fault::Stall { after, pause } if self.received == after => {
                     self.broadcast(&message);
-                    thread::sleep(pause);
+                    let until = Instant::now() + pause;
+                    while Instant::now() < until && !self.stop.load(Ordering::Relaxed) {
+                        thread::sleep(Duration::from_millis(5));
+                    }
                 }
                 _ => self.broadcast(&message),
             }
@@ -143,6 +154,10 @@ impl Hub {
 
     fn accept(&mut self) -> bool {
         let Ok((stream, _)) = self.listener.accept() else { return false };
+        self.accepted += 1;
+        if matches!(self.fault, Fault::RefuseAfter { accepts } if self.accepted > accepts) {
+            return true;
+        }
         stream.set_nonblocking(false).expect("a socket");
         stream.set_nodelay(true).expect("a socket");
         let mut is_subscriber = false;
