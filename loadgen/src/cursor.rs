@@ -51,6 +51,12 @@ impl Cursor {
         self.arrive_out_of_order(seq)
     }
 
+    /// A message that comes too late to count is missing, unless it was here before.
+    pub(crate) fn arrive_late(&mut self, seq: u32) {
+        let is_in_gap = self.gaps.iter().any(|&(from, to)| (from..to).contains(&seq));
+        self.duplicate += u32::from(self.next != ANY && seq < self.next && !is_in_gap);
+    }
+
     #[cold]
     fn arrive_out_of_order(&mut self, seq: u32) -> Arrival {
         if self.next == ANY {
@@ -142,6 +148,14 @@ mod tests {
             (1, Arrival::Fresh, Arrival::Fresh)
         );
         assert_eq!((cursor.missing(52), cursor.missing(54)), (1, 3));
+    }
+
+    #[test]
+    fn what_is_late_fills_no_gap() {
+        let mut cursor = Cursor::new(10);
+        [10, 12].into_iter().for_each(|seq| assert_eq!(cursor.arrive(seq), Arrival::Fresh));
+        [11, 13, 12, 10].into_iter().for_each(|seq| cursor.arrive_late(seq));
+        assert_eq!((cursor.missing(14), cursor.duplicate, cursor.reordered), (2, 2, 0));
     }
 
     proptest! {

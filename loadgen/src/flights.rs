@@ -112,7 +112,7 @@ fn window(messages_per_second: f64, interval: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
+    use crate::testing::fixture;
     use proptest::prelude::*;
     use std::collections::HashMap;
 

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::figures::decimal;
 use crate::latency::Spectrum;
 use crate::report::Report;
 
@@ -128,7 +129,7 @@ const STATISTICS: [Statistic; 8] = [
     Statistic { name: "max", of: |spectrum| spectrum.max },
 ];
 
-const FIGURES: [Figure; 17] = [
+const FIGURES: [Figure; 18] = [
     count("missing", |report| report.deliveries.missing),
     count("announced", |report| report.deliveries.announced),
     count("duplicate", |report| report.deliveries.duplicate),
@@ -141,6 +142,18 @@ const FIGURES: [Figure; 17] = [
         name: "delivered_per_second",
         kind: Kind::Number,
         of: Source::Measured(|report| Some(report.deliveries.per_second), NOTHING_DELIVERED),
+    },
+    Figure {
+        name: "pace_percent",
+        kind: Kind::Percent,
+        of: Source::Measured(
+            |report| {
+                let deliveries = &report.deliveries;
+                (deliveries.due_per_second > 0.0)
+                    .then(|| deliveries.per_second * 100.0 / deliveries.due_per_second)
+            },
+            NOTHING_DELIVERED,
+        ),
     },
     Figure {
         name: "complete_percent",
@@ -237,7 +250,7 @@ impl Gate {
     ///
     /// # Errors
     /// What cannot be understood, in a sentence.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let refused = |why: String| format!("the gate {text:?} {why}");
         let Some(at) = text.find(['<', '>', '=', '!']) else {
@@ -253,13 +266,8 @@ impl Gate {
         Ok(Self { text: text.to_owned(), metric, comparison, bound: bound * unit.scale, unit })
     }
 
-    /// As it was written.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
     /// Whether it holds.
-    pub fn outcome(&self, report: &Report) -> Outcome {
+    pub(crate) fn outcome(&self, report: &Report) -> Outcome {
         let measured = self.metric.of(report);
         Outcome {
             gate: self.text.clone(),
@@ -269,7 +277,7 @@ impl Gate {
     }
 
     /// Why an outcome of this gate does not hold.
-    pub fn sentence(&self, outcome: &Outcome) -> String {
+    pub(crate) fn sentence(&self, outcome: &Outcome) -> String {
         match outcome.measured {
             Some(value) => format!("{} was required, and it is {}", self.text, self.measured(value)),
             None => format!(
@@ -281,10 +289,9 @@ impl Gate {
     }
 
     /// A measured value with the gate's unit.
-    pub fn measured(&self, value: f64) -> String {
-        let number = format!("{value:.3}");
-        let number = number.trim_end_matches('0').trim_end_matches('.');
-        if self.unit.text.is_empty() { number.to_owned() } else { format!("{number} {}", self.unit.text) }
+    pub(crate) fn measured(&self, value: f64) -> String {
+        let number = decimal(value, 3);
+        if self.unit.text.is_empty() { number } else { format!("{number} {}", self.unit.text) }
     }
 }
 
@@ -435,7 +442,8 @@ impl From<Gate> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{ReadersReport, fixture};
+    use crate::report::ReadersReport;
+    use crate::testing::fixture;
 
     /// Every figure of a report that gates look at, each different.
     fn report() -> Report {
@@ -581,7 +589,7 @@ mod tests {
             let outcome = gate.outcome(&report);
             assert_eq!((outcome.measured, outcome.holds), (None, false), "{gate}");
             let sentence = gate.sentence(&outcome);
-            assert!(sentence.starts_with(gate.text()) && sentence.contains(why), "{sentence}");
+            assert!(sentence.starts_with(&gate.text) && sentence.contains(why), "{sentence}");
         }
     }
 

@@ -37,7 +37,7 @@ pub struct SoFar {
 
 impl Gathered {
     /// `steady_by_room` says how many steady subscribers of each room are ready.
-    pub fn new(plan: &Plan, workers: usize, steady_by_room: Vec<u32>) -> Self {
+    pub(crate) fn new(plan: &Plan, workers: usize, steady_by_room: Vec<u32>) -> Self {
         Self {
             timeline: Timeline::new(&plan.schedule, plan.interval, workers),
             flights: Flights::new(plan, steady_by_room),
@@ -53,13 +53,13 @@ impl Gathered {
 
     /// Keeps the response times of each interval too, for a log of histograms: 1 to 3 KB each.
     #[must_use]
-    pub fn with_log(mut self) -> Self {
+    pub(crate) fn with_log(mut self) -> Self {
         self.timeline.keep_log();
         self
     }
 
     /// A worker tells of one interval.
-    pub fn interval(&mut self, worker: usize, interval: Interval) {
+    pub(crate) fn interval(&mut self, worker: usize, interval: Interval) {
         self.so_far.sent += interval.sent;
         self.so_far.delivered += interval.delivered;
         self.so_far.bytes += interval.bytes;
@@ -79,29 +79,29 @@ impl Gathered {
     }
 
     /// A worker tells of no more intervals.
-    pub fn finished(&mut self, worker: usize) {
+    pub(crate) fn finished(&mut self, worker: usize) {
         self.stand(worker, 0);
         self.timeline.finished(worker);
     }
 
     /// A worker's last word.
-    pub fn observed(&mut self, worker: usize, observed: &Observed) {
+    pub(crate) fn observed(&mut self, worker: usize, observed: &Observed) {
         self.observed.merge(observed);
         self.finished(worker);
     }
 
     /// Both processes, so long after the epoch. The time line shows the server's use in the interval that ended last.
-    pub fn sampled(&mut self, since_epoch: Duration, sample: &Sample) {
+    pub(crate) fn sampled(&mut self, since_epoch: Duration, sample: &Sample) {
         self.timeline.sampled(since_epoch, sample);
     }
 
     /// No worker will tell any more, though some did not finish: all rows count as complete.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.timeline.finish();
     }
 
     /// The rows that all workers have told of, in the order of time.
-    pub fn rows(&self) -> &[Row] {
+    pub(crate) fn rows(&self) -> &[Row] {
         self.timeline.rows()
     }
 
@@ -110,57 +110,57 @@ impl Gathered {
         self.timeline.log()
     }
 
-    pub fn so_far(&self) -> SoFar {
+    pub(crate) fn so_far(&self) -> SoFar {
         self.so_far
     }
 
     /// Due to received, of each delivery.
-    pub fn response(&self) -> &Latency {
+    pub(crate) fn response(&self) -> &Latency {
         &self.response
     }
 
     /// Sent to received, of each delivery.
-    pub fn service(&self) -> &Latency {
+    pub(crate) fn service(&self) -> &Latency {
         &self.service
     }
 
     /// Due to sent, of each message.
-    pub fn send_lag(&self) -> &Latency {
+    pub(crate) fn send_lag(&self) -> &Latency {
         &self.send_lag
     }
 
     /// The part of the send lag in which the server would have taken the message.
-    pub fn own_lag(&self) -> &Latency {
+    pub(crate) fn own_lag(&self) -> &Latency {
         &self.own_lag
     }
 
     /// Due to received by the first, of each message that all received.
-    pub fn to_first(&self) -> &Latency {
+    pub(crate) fn to_first(&self) -> &Latency {
         &self.flights.to_first
     }
 
     /// Due to received by the last.
-    pub fn to_last(&self) -> &Latency {
+    pub(crate) fn to_last(&self) -> &Latency {
         &self.flights.to_last
     }
 
     /// Received by the first to received by the last.
-    pub fn spread(&self) -> &Latency {
+    pub(crate) fn spread(&self) -> &Latency {
         &self.flights.spread
     }
 
     /// Messages that reached every steady subscriber of their room while they were followed.
-    pub fn complete(&self) -> u64 {
+    pub(crate) fn complete(&self) -> u64 {
         self.flights.complete
     }
 
     /// What the workers that have said their last word observed.
-    pub fn total(&self) -> &Observed {
+    pub(crate) fn total(&self) -> &Observed {
         &self.observed
     }
 
     /// Negative latencies of deliveries and of messages.
-    pub fn clock(&self) -> Clock {
+    pub(crate) fn clock(&self) -> Clock {
         let mut clock = self.observed.clock;
         clock.merge(&self.flights.clock);
         clock
@@ -178,7 +178,7 @@ impl Gathered {
 mod tests {
     use super::*;
     use crate::observed::{Counts, Flight};
-    use crate::report::fixture;
+    use crate::testing::fixture;
 
     fn interval(index: u32, response_ns: &[u64], flights: Vec<Flight>) -> Interval {
         let mut interval = Interval {

@@ -18,7 +18,7 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Takes over the signals that would end the program. Without this call, only [`Interrupt::ask_with_key`] asks.
+    /// Takes over the signals that would end the program. Without this call, only keys ask.
     ///
     /// # Errors
     /// When the kernel refuses the handlers or the thread that waits for them.
@@ -39,7 +39,7 @@ impl Interrupt {
     }
 
     /// Asks as Ctrl-C does. For the second time, that ends the program: the run may hang.
-    pub fn ask_with_key(&self) {
+    pub(crate) fn ask_with_key(&self) {
         self.ask(SIGINT);
     }
 

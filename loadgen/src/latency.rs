@@ -27,38 +27,33 @@ impl Default for Latency {
 
 impl Latency {
     #[inline]
-    pub fn record(&mut self, ns: u64) {
+    pub(crate) fn record(&mut self, ns: u64) {
         self.0.saturating_record(ns);
     }
 
     /// Adds what another part of the run recorded.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.0.add(&other.0).expect("all have the same bounds");
     }
 
-    /// Forgets what was recorded.
-    pub fn reset(&mut self) {
-        self.0.reset();
-    }
-
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.0.len()
     }
 
     /// The histogram itself, for other tools.
-    pub fn histogram(&self) -> &Histogram<u64> {
+    pub(crate) fn histogram(&self) -> &Histogram<u64> {
         &self.0
     }
 
     /// HdrHistogram's V2 encoding with deflate, in base64: what its tools for other languages read.
-    pub fn encoded(&self) -> String {
+    pub(crate) fn encoded(&self) -> String {
         let mut bytes = Vec::new();
         let encoded = V2DeflateSerializer::new().serialize(&self.0, &mut bytes);
         encoded.expect("counts are below 2^63, and memory takes all that is written");
         STANDARD.encode(bytes)
     }
 
-    pub fn spectrum(&self) -> Spectrum {
+    pub(crate) fn spectrum(&self) -> Spectrum {
         let at = |quantile| self.0.value_at_quantile(quantile);
         Spectrum {
             count: self.0.len(),
@@ -74,7 +69,7 @@ impl Latency {
     }
 }
 
-/// As [`encoded`](Latency::encoded).
+/// In its V2 encoding, in base64.
 impl Serialize for Latency {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.encoded())
@@ -140,8 +135,6 @@ mod tests {
         assert!(text.starts_with("\"HISTFAAA"), "{text}");
         one.merge(&serde_json::from_str(&text).expect("the same histogram"));
         assert_eq!(one.spectrum(), both.spectrum());
-        one.reset();
-        assert_eq!(one.count(), 0);
     }
 
     #[test]

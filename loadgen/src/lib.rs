@@ -28,6 +28,13 @@
 //! - [`search`]: runs until a gate breaks
 //! - [`calibrate`]: this program's own ceiling
 //! - [`agents`]: other machines
+//!
+//! And what all of them use:
+//!
+//! - `figures`, `printable`: numbers as people read them, and texts from outside made fit to be shown
+//! - [`reasons`]: why connections failed
+//! - [`random`]: numbers from the kernel, and from seeds
+//! - `testing`: plans and reports for tests
 
 #![forbid(unsafe_code)]
 
@@ -38,6 +45,7 @@ pub mod calibrate;
 mod connections;
 mod cursor;
 pub mod dialect;
+mod figures;
 mod flights;
 pub mod gate;
 pub mod gather;
@@ -51,6 +59,7 @@ pub mod party;
 pub mod payload;
 pub mod plan;
 pub mod preflight;
+mod printable;
 pub mod process;
 pub mod progress;
 mod publishers;
@@ -63,7 +72,6 @@ pub mod search;
 mod tally;
 #[cfg(test)]
 mod testing;
-mod words;
 pub mod worker;
 pub mod workload;
 

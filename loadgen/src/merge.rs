@@ -4,7 +4,7 @@ use crate::observed::{Clock, Counts, Ended, Lost, Observed, Others};
 
 impl Observed {
     /// Adds what another part of the run observed.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.counts.merge(&other.counts);
         self.clock.merge(&other.clock);
         self.connect.merge(&other.connect);
@@ -15,11 +15,12 @@ impl Observed {
         self.cpu_ns += other.cpu_ns;
         self.publishing_cpu_ns += other.publishing_cpu_ns;
         self.publishing_ns += other.publishing_ns;
+        self.waited_ns += other.waited_ns;
     }
 }
 
 impl Counts {
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.expected += other.expected;
         self.delivered += other.delivered;
         self.missing += other.missing;
@@ -34,7 +35,7 @@ impl Counts {
 }
 
 impl Clock {
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.negative += other.negative;
         self.worst_ns = self.worst_ns.max(other.worst_ns);
     }
@@ -152,6 +153,7 @@ mod tests {
             cpu_ns: base + 20,
             publishing_cpu_ns: base + 21,
             publishing_ns: base + 22,
+            waited_ns: base + 24,
             core: None,
         }
     }

@@ -61,6 +61,8 @@ pub struct Observed {
     /// Processor time while the worker published, and how long that took.
     pub publishing_cpu_ns: u64,
     pub publishing_ns: u64,
+    /// How much of that the worker's thread waited for a core that others used.
+    pub waited_ns: u64,
     /// The core that one worker was kept on. Says nothing once several are merged.
     pub core: Option<usize>,
 }

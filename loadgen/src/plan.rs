@@ -139,7 +139,7 @@ const STRIDE: u64 = 4_294_967_311;
 
 impl Plan {
     /// What subscriber `number` does. Each kind is spread evenly over rooms and workers.
-    pub fn reader(&self, number: usize) -> Reader {
+    pub(crate) fn reader(&self, number: usize) -> Reader {
         let readers = &self.readers;
         let mut place = (number as u64 * STRIDE % self.rooms.subscribers as u64) as usize;
         for (count, reader) in [
@@ -158,64 +158,31 @@ impl Plan {
 }
 
 impl Rooms {
-    pub fn room_of_subscriber(&self, subscriber: usize) -> usize {
+    pub(crate) fn room_of_subscriber(&self, subscriber: usize) -> usize {
         subscriber % self.count
     }
 
-    pub fn room_of_publisher(&self, publisher: usize) -> usize {
+    pub(crate) fn room_of_publisher(&self, publisher: usize) -> usize {
         publisher % self.count
     }
 
     /// How many publishers each room has.
-    pub fn publishers_in_each(&self) -> usize {
+    pub(crate) fn publishers_in_each(&self) -> usize {
         self.publishers / self.count
-    }
-
-    /// How many subscribers are in `room`.
-    pub fn subscribers_in(&self, room: usize) -> usize {
-        (self.subscribers + self.count - 1 - room) / self.count
     }
 }
 
 impl Target {
     /// `text` for one room.
-    pub fn in_room(text: &str, room: usize) -> String {
+    pub(crate) fn in_room(text: &str, room: usize) -> String {
         text.replace("{room}", &room.to_string())
     }
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use crate::schedule::Shape;
-
-    /// A plan of so many subscribers, publishers and rooms; 10 messages of 64 bytes in a second.
-    pub(crate) fn plan(subscribers: usize, publishers: usize, rooms: usize) -> Plan {
-        let url = "ws://127.0.0.1:9/ws/{room}".to_owned();
-        Plan {
-            title: "a test".to_owned(),
-            target: Target { subscribe: url.clone(), publish: url, topic: "room-{room}".to_owned() },
-            dialect: Dialect::Raw,
-            rooms: Rooms { count: rooms, subscribers, publishers },
-            readers: Readers::default(),
-            pace: Pace { in_flight_max: 10, per_second: None, timeout: Duration::from_secs(1) },
-            schedule: Schedule::new(
-                Shape::Constant,
-                10.0,
-                publishers,
-                Duration::ZERO,
-                Duration::from_secs(1),
-            ),
-            content: Content::filler("64".parse().expect("a size"), 1.0),
-            text: false,
-            drain: Duration::from_secs(1),
-            interval: Duration::from_secs(1),
-            place: Place::default(),
-            server: Server::default(),
-            bounds: Bounds { send_lag: Duration::from_secs(1), own_cpu_percent: 100.0, unready_percent: 0.0 },
-            gates: Vec::new(),
-        }
-    }
+    use crate::testing::plan;
 
     #[test]
     fn each_kind_of_reader_is_there_as_often_as_planned_and_in_all_rooms() {
@@ -241,7 +208,6 @@ pub(crate) mod tests {
     #[test]
     fn rooms_share_out_everybody() {
         let rooms = Rooms { count: 3, subscribers: 8, publishers: 6 };
-        assert_eq!([0, 1, 2].map(|room| rooms.subscribers_in(room)), [3, 3, 2]);
         assert_eq!(
             (rooms.publishers_in_each(), rooms.room_of_publisher(4), rooms.room_of_subscriber(7)),
             (2, 1, 1)

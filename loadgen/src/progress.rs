@@ -2,12 +2,12 @@
 
 use std::io::Write;
 
+use crate::figures::{grouped, plural, short, span, time, time_trimmed};
 use crate::interrupt::Interrupt;
 use crate::latency::Spectrum;
 use crate::plan::Plan;
 use crate::reasons::Reasons;
 use crate::report::Row;
-use crate::words::{grouped, plural, short, span, time, time_rounded};
 
 /// How much of the run passes between two lines of the same phase.
 const LINES_EVERY_NS: u64 = 10_000_000_000;
@@ -24,7 +24,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Connecting => "connecting",
             Self::WarmingUp => "warming up",
@@ -57,7 +57,7 @@ pub struct Outline<'a> {
 }
 
 impl<'a> Outline<'a> {
-    pub fn new(plan: &'a Plan, machines: usize, workers: usize) -> Self {
+    pub(crate) fn new(plan: &'a Plan, machines: usize, workers: usize) -> Self {
         Self {
             title: &plan.title,
             url: &plan.target.subscribe,
@@ -105,11 +105,11 @@ pub struct Progress<'a> {
 
 impl Progress<'_> {
     /// Why the figures say more about this program than about the server, if they do.
-    pub fn distrust(&self) -> Option<String> {
+    pub(crate) fn distrust(&self) -> Option<String> {
         let Outline { send_lag_bound_ns, own_cpu_bound_percent, .. } = self.outline;
         let lag = self.send_lag.p99;
         if self.send_lag.count > 0 && lag > send_lag_bound_ns {
-            let (lag, bound) = (time(lag), time_rounded(send_lag_bound_ns));
+            let (lag, bound) = (time(lag), time_trimmed(send_lag_bound_ns));
             return Some(format!("the generator is late: send lag p99 {lag} > {bound}"));
         }
         let percent = self.own_cpu_percent.filter(|&percent| percent > own_cpu_bound_percent)?;
@@ -144,7 +144,7 @@ impl Watcher for Silent {
 
 /// A line when the phase changes, and one now and then in between.
 #[derive(Debug)]
-pub struct Lines<W> {
+pub(crate) struct Lines<W> {
     output: W,
     interrupt: Interrupt,
     phase: Option<Phase>,
@@ -153,7 +153,7 @@ pub struct Lines<W> {
 }
 
 impl<W: Write> Lines<W> {
-    pub fn new(output: W, interrupt: Interrupt) -> Self {
+    pub(crate) fn new(output: W, interrupt: Interrupt) -> Self {
         Self { output, interrupt, phase: None, said_at_ns: 0 }
     }
 }

@@ -1,5 +1,6 @@
 //! Numbers for masking keys, handshake nonces and the run's identity, and seeded ones for what must be the same each time.
 
+use std::f64::consts::TAU;
 use std::io;
 
 /// SplitMix64.
@@ -17,7 +18,7 @@ impl Random {
     }
 
     /// The same numbers for the same seed.
-    pub fn seeded(seed: u64) -> Self {
+    pub(crate) fn seeded(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -29,15 +30,20 @@ impl Random {
     }
 
     /// Above 0, at most 1, all equally likely.
-    pub fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         ((self.number() >> 11) + 1) as f64 / (1u64 << 53) as f64
     }
 
-    pub fn mask(&mut self) -> [u8; 4] {
+    /// A standard normal deviate (Box and Muller).
+    pub(crate) fn normal(&mut self) -> f64 {
+        (-2.0 * self.unit().ln()).sqrt() * (TAU * self.unit()).cos()
+    }
+
+    pub(crate) fn mask(&mut self) -> [u8; 4] {
         (self.number() as u32).to_ne_bytes()
     }
 
-    pub fn nonce(&mut self) -> [u8; 16] {
+    pub(crate) fn nonce(&mut self) -> [u8; 16] {
         (u128::from(self.number()) << 64 | u128::from(self.number())).to_ne_bytes()
     }
 }

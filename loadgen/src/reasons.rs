@@ -15,12 +15,12 @@ const OTHERS: &str = "other reasons";
 pub struct Reasons(BTreeMap<String, u64>);
 
 impl Reasons {
-    pub fn add(&mut self, sentence: String) {
+    pub(crate) fn add(&mut self, sentence: String) {
         self.add_times(sentence, 1);
     }
 
     /// Adds what another part of the run counted.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         other.0.iter().for_each(|(sentence, &count)| self.add_times(sentence.clone(), count));
     }
 
@@ -30,7 +30,7 @@ impl Reasons {
         *self.0.entry(key).or_default() += count;
     }
 
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.0.values().sum()
     }
 }

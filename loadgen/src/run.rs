@@ -105,6 +105,7 @@ pub fn run(plan: &Plan, setting: Setting<'_>) -> Result<RunSeen, RunError> {
 
     let samples = Samples { idle, ready, begun, published, drained };
     let own_cpu_percent = director.busiest_core_percent(&cores);
+    let own_waited_percent = director.waited_percent;
     let stopped_at_ns = director.is_stopping.then(|| published.at_ns.saturating_sub(director.epoch));
     let clocks = agents.iter_mut().map(Agent::clock).collect::<Result<_, _>>().map_err(RunError::Failed)?;
     let (connections_ready, unready) = director.connections();
@@ -116,6 +117,7 @@ pub fn run(plan: &Plan, setting: Setting<'_>) -> Result<RunSeen, RunError> {
         sent: plan.schedule.measured_of(&sent),
         stopped_at_ns,
         own_cpu_percent,
+        own_waited_percent,
         server_syscalls_unknown: director
             .probes
             .syscalls
@@ -268,6 +270,8 @@ struct Director<'a> {
     gathered: Option<Gathered>,
     /// Of a core while publishing, by machine and core; `None` for workers that are on no core of their own.
     cpu_percent: HashMap<(usize, Option<usize>), Vec<f64>>,
+    /// How long the worst worker waited for its core while it published, in percent of that time.
+    waited_percent: f64,
     phase: Phase,
     /// All times are of this machine's monotonic clock.
     connecting_since: u64,
@@ -301,6 +305,7 @@ impl<'a> Director<'a> {
             probes,
             gathered: None,
             cpu_percent: HashMap::new(),
+            waited_percent: 0.0,
             phase: Phase::Connecting,
             connecting_since: now_ns(),
             connected_at: 0,
@@ -321,7 +326,8 @@ impl<'a> Director<'a> {
         let (ready, failed) = self.connections();
         let total = (self.plan.rooms.subscribers + self.plan.rooms.publishers) as u64;
         let unready_percent = (total - ready) as f64 * 100.0 / total as f64;
-        if unready_percent <= self.plan.bounds.unready_percent && self.steady_by_room.iter().sum::<u32>() > 0 {
+        if unready_percent <= self.plan.bounds.unready_percent && self.steady_by_room.iter().sum::<u32>() > 0
+        {
             return Ok(());
         }
         let ready = format!("{ready} of {total} connections became ready");
@@ -461,6 +467,8 @@ impl<'a> Director<'a> {
     fn done(&mut self, worker: usize, observed: &Observed) {
         let machine = self.crew.members[worker].machine;
         let percent = observed.publishing_cpu_ns as f64 * 100.0 / observed.publishing_ns.max(1) as f64;
+        let waited = observed.waited_ns as f64 * 100.0 / observed.publishing_ns.max(1) as f64;
+        self.waited_percent = self.waited_percent.max(waited);
         self.cpu_percent.entry((machine, observed.core)).or_default().push(percent);
         if let Some(gathered) = &mut self.gathered {
             gathered.observed(worker, observed);

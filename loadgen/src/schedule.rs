@@ -62,7 +62,7 @@ impl FromStr for Shape {
 }
 
 /// The highest rate: a message each nanosecond.
-pub const RATE_MAX: f64 = NS_PER_SECOND;
+pub(crate) const RATE_MAX: f64 = NS_PER_SECOND;
 
 /// The due times of all messages, dealt to the publishers in turn. Times are nanoseconds since the run's epoch.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -87,7 +87,7 @@ struct Part {
 
 /// The due times, one after the other.
 #[derive(Clone, Debug)]
-pub struct Dues {
+pub(crate) struct Dues {
     schedule: Schedule,
     part: Part,
     slot: u64,
@@ -100,18 +100,18 @@ pub struct Dues {
 impl Dues {
     /// The slot that is due next.
     #[inline]
-    pub fn slot(&self) -> u64 {
+    pub(crate) fn slot(&self) -> u64 {
         self.slot
     }
 
     /// When it is due. `None` when all slots were.
     #[inline]
-    pub fn due(&self) -> Option<u64> {
+    pub(crate) fn due(&self) -> Option<u64> {
         (self.slot < self.schedule.total()).then_some(self.due)
     }
 
     #[inline]
-    pub fn advance(&mut self) {
+    pub(crate) fn advance(&mut self) {
         self.slot += 1;
         if self.slot == self.part.end {
             self.enter(self.schedule.measured);
@@ -180,7 +180,7 @@ fn poisson_gap(random: &mut Random, left: u64, span_left_ns: f64) -> f64 {
 
 impl Schedule {
     /// `messages_per_second` counts all publishers together. 0 for none, on connections that stay idle.
-    pub fn new(
+    pub(crate) fn new(
         shape: Shape,
         messages_per_second: f64,
         publishers: usize,
@@ -205,7 +205,7 @@ impl Schedule {
         }
     }
 
-    pub fn dues(&self) -> Dues {
+    pub(crate) fn dues(&self) -> Dues {
         let seed = if let Shape::Poisson { seed } = self.shape { seed } else { 0 };
         let random = Random::seeded(seed);
         let part = if self.warmup() == 0 { self.measured } else { self.warmup };
@@ -215,17 +215,17 @@ impl Schedule {
     }
 
     /// When the measurement begins: all measured slots are due then or later, all others before.
-    pub fn measured_from(&self) -> u64 {
+    pub(crate) fn measured_from(&self) -> u64 {
         self.measured.begin_ns
     }
 
     /// When the run is over but for stragglers.
-    pub fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.measured.begin_ns + self.measured.span_ns
     }
 
     /// The schedule in words.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let rate = self.per_second;
         match self.shape {
             _ if self.total() == 0 => "no messages".to_owned(),
@@ -237,32 +237,32 @@ impl Schedule {
     }
 
     /// The mean over the measured part, all publishers together.
-    pub fn messages_per_second(&self) -> f64 {
+    pub(crate) fn messages_per_second(&self) -> f64 {
         mean_per_second(self.shape, self.per_second)
     }
 
-    pub fn publishers(&self) -> usize {
+    pub(crate) fn publishers(&self) -> usize {
         self.publishers
     }
 
     /// All slots.
     #[inline]
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.measured.end
     }
 
     /// Slots before the measurement begins.
-    pub fn warmup(&self) -> u64 {
+    pub(crate) fn warmup(&self) -> u64 {
         self.warmup.end
     }
 
     /// How many slots are measured.
-    pub fn measured(&self) -> u64 {
+    pub(crate) fn measured(&self) -> u64 {
         self.measured.end - self.measured.first
     }
 
     /// How many of the messages that each publisher has `sent` are measured.
-    pub fn measured_of(&self, sent: &[u32]) -> u64 {
+    pub(crate) fn measured_of(&self, sent: &[u32]) -> u64 {
         let warmup = |publisher| self.count_of(publisher, self.warmup());
         let measured = sent
             .iter()
@@ -273,18 +273,18 @@ impl Schedule {
 
     /// Whose message `slot` is.
     #[inline]
-    pub fn publisher(&self, slot: u64) -> usize {
+    pub(crate) fn publisher(&self, slot: u64) -> usize {
         (slot % self.publishers as u64) as usize
     }
 
     /// The slot of a publisher's message. Sequence numbers count each publisher's messages from 0.
     #[inline]
-    pub fn slot(&self, publisher: usize, seq: u32) -> u64 {
+    pub(crate) fn slot(&self, publisher: usize, seq: u32) -> u64 {
         u64::from(seq) * self.publishers as u64 + publisher as u64
     }
 
     /// How many of the first `slots` slots are `publisher`'s.
-    pub fn count_of(&self, publisher: usize, slots: u64) -> u64 {
+    pub(crate) fn count_of(&self, publisher: usize, slots: u64) -> u64 {
         slots.saturating_sub(publisher as u64).div_ceil(self.publishers as u64)
     }
 }

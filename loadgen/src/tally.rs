@@ -56,8 +56,6 @@ pub(crate) struct Tally {
     latest: Box<[u64]>,
     /// When those who paused read again.
     resumed_at: u64,
-    /// All leave: what those who did not keep up read now was not read in time.
-    is_over: bool,
 }
 
 impl Tally {
@@ -113,7 +111,6 @@ impl Tally {
             others,
             latest: vec![0; rooms.count].into(),
             resumed_at: 0,
-            is_over: false,
             format,
             schedule,
             rooms,
@@ -189,8 +186,7 @@ impl Tally {
     fn receive_other(&mut self, subscriber: usize, cursor: usize, stamp: &Stamp, now: u64) {
         let receiver = &mut self.subscribers[subscriber];
         let Some(reader) = receiver.reader else { return };
-        let is_late = self.is_over && matches!(reader, Reader::Stalled | Reader::Slow);
-        if is_late || self.cursors[cursor].arrive(stamp.seq) == Arrival::Duplicate {
+        if self.cursors[cursor].arrive(stamp.seq) == Arrival::Duplicate {
             return;
         }
         ended(&mut self.others, reader).delivered += 1;
@@ -218,9 +214,22 @@ impl Tally {
         }
     }
 
-    /// The run is over; stragglers of steady subscribers still count.
-    pub(crate) fn end(&mut self) {
-        self.is_over = true;
+    /// `subscriber` received `payload` when the run was over: too late to be delivered, but not to be wrong.
+    pub(crate) fn receive_late(&mut self, subscriber: usize, payload: &[u8]) {
+        let stamp = match self.format.read(payload) {
+            Ok(stamp) => stamp,
+            Err(fault) => return self.receive_unread(subscriber, fault),
+        };
+        let publisher = usize::from(stamp.publisher);
+        let receiver = &mut self.subscribers[subscriber];
+        if publisher >= self.rooms.publishers {
+            receiver.corrupt += 1;
+        } else if self.rooms.room_of_publisher(publisher) != receiver.room as usize {
+            receiver.misrouted += 1;
+        } else {
+            let nth = publisher / self.rooms.count;
+            self.cursors[subscriber * self.publishers_in_each + nth].arrive_late(stamp.seq);
+        }
     }
 
     /// All who paused read again.
@@ -358,7 +367,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::plan::tests::plan;
+    use crate::testing::plan;
 
     const RUN: u16 = 1;
 

@@ -13,14 +13,14 @@ use fanfare_io::{Wait, affinity};
 
 use crate::behaviour::Behaviour;
 use crate::connections::{Audience, Connections};
+use crate::figures::time;
 use crate::observed::Observed;
 use crate::party::{Order, Share, Word};
 use crate::payload::Format;
 use crate::plan::{Plan, Reader};
-use crate::process::thread_cpu_ns;
+use crate::process::{thread_cpu_ns, thread_waited_ns};
 use crate::publishers::Publishers;
 use crate::tally::Tally;
-use crate::words::time;
 
 /// How often the director hears of connections that became ready.
 const CONNECTING_NS: u64 = 100_000_000;
@@ -241,12 +241,31 @@ impl Audience for Measuring {
     }
 }
 
+/// All leave.
+struct Farewell<'a>(&'a mut Tally);
+
+impl Audience for Farewell<'_> {
+    fn message(&mut self, subscriber: usize, payload: &[u8], _: u64) {
+        self.0.receive_late(subscriber, payload);
+    }
+
+    fn gap(&mut self, _: usize, _: Option<u64>, _: u64) {}
+
+    fn lost(&mut self, subscriber: usize, reason: String) {
+        self.0.lost(subscriber, reason);
+    }
+
+    fn left(&mut self, _: usize) {}
+    fn returned(&mut self, _: usize, _: u64, _: u64) {}
+}
+
 /// What the worker had used at one moment.
 #[derive(Clone, Copy, Default)]
 struct Used {
     /// The driver's time.
     at: u64,
     cpu_ns: u64,
+    waited_ns: u64,
     enters: u64,
 }
 
@@ -331,15 +350,14 @@ impl Worker<'_> {
         }
     }
 
-    /// Closes all connections in order. What arrives until then still counts.
+    /// Closes all connections in order. What arrives only now came too late, as the server's costs are known until now.
     fn finish(mut self, sent: &[u32]) -> Result<Observed, Stopped> {
         let lost = self.connections.lost().clone();
-        self.measuring.tally.end();
         self.connected = self.connections.alive() as u64;
         self.connections.say_goodbye();
         let deadline = self.connections.now() + GOODBYE_NS;
         while self.connections.alive() > 0 && self.connections.now() < deadline {
-            self.connections.turn(Wait::Until(deadline), &mut self.measuring)?;
+            self.connections.turn(Wait::Until(deadline), &mut Farewell(&mut self.measuring.tally))?;
         }
         self.end_interval(true);
         let (begun, published) = (self.begun.unwrap_or_default(), self.published.unwrap_or_default());
@@ -358,6 +376,7 @@ impl Worker<'_> {
             cpu_ns: drained.cpu_ns.saturating_sub(begun.cpu_ns),
             publishing_cpu_ns: published.cpu_ns.saturating_sub(begun.cpu_ns),
             publishing_ns: published.at.saturating_sub(begun.at),
+            waited_ns: published.waited_ns.saturating_sub(begun.waited_ns),
             core: self.core,
         })
     }
@@ -398,7 +417,12 @@ impl Worker<'_> {
     }
 
     fn used(&self) -> Used {
-        Used { at: self.connections.now(), cpu_ns: thread_cpu_ns(), enters: self.connections.enters() }
+        Used {
+            at: self.connections.now(),
+            cpu_ns: thread_cpu_ns(),
+            waited_ns: thread_waited_ns(),
+            enters: self.connections.enters(),
+        }
     }
 }
 

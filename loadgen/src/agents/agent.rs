@@ -9,14 +9,14 @@ use std::thread;
 use std::time::Duration;
 
 use super::link::{Link, PATIENCE, Patience};
-use super::secret::{Challenge, Challenges, Secret, Side};
+use super::secret::{Challenge, Challenges, SECRET_VARIABLE, Secret, Side};
 use super::session::Session;
 use super::wire::{Hello, Message};
 use crate::party::{Order, Share, Word};
 use crate::plan::Plan;
 
 /// Where an agent listens unless told otherwise.
-pub const LISTEN_DEFAULT: &str = "127.0.0.1:9310";
+pub(crate) const LISTEN_DEFAULT: &str = "127.0.0.1:9310";
 
 /// Connections at once, of which at most one is the coordinator's.
 const GUESTS_MAX: usize = 32;
@@ -59,7 +59,7 @@ pub fn listen(address: &str, secret: Option<&Secret>) -> Result<TcpListener, Str
         return Err(format!(
             "an agent on {address} would send load for everyone who can reach it: give it a secret in {} or with \
              --secret-file, or listen on 127.0.0.1",
-            super::SECRET_VARIABLE
+            SECRET_VARIABLE
         ));
     }
     TcpListener::bind(&addresses[..]).map_err(|error| format!("cannot listen on {address}: {error}"))
@@ -143,7 +143,7 @@ impl<H: Host> Agent<H> {
             (Some(_), None) => {
                 return Err(format!(
                     "this agent wants a secret: give the coordinator the same in {} or with --secret-file",
-                    super::SECRET_VARIABLE
+                    SECRET_VARIABLE
                 ));
             }
             (None, _) => None,

@@ -15,9 +15,9 @@ pub(super) struct Exchange {
 
 /// An agent's clock minus the coordinator's, give or take the uncertainty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Offset {
-    pub offset_ns: i64,
-    pub uncertainty_ns: u64,
+pub(crate) struct Offset {
+    pub(crate) offset_ns: i64,
+    pub(crate) uncertainty_ns: u64,
 }
 
 impl Offset {

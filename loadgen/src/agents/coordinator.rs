@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::clock::{Exchange, Offset};
 use super::link::{Link, PATIENCE, Patience};
 use super::secret::{Challenge, Challenges, Secret, Side};
-use super::wire::{Hello, Message, WireError, printable};
+use super::wire::{Hello, Message, WireError};
 use crate::party::{Order, Word};
 use crate::plan::{Plan, Server};
+use crate::printable::printable_line;
 use crate::report::MachineClock;
 
 /// How long a machine may take to let itself be connected to.
@@ -31,14 +32,14 @@ const EXCHANGES_TIME: Duration = Duration::from_secs(2);
 
 /// A machine's part of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub(crate) struct Part {
     /// The index of its first worker, and how many it has.
-    pub first: usize,
-    pub workers: usize,
+    pub(crate) first: usize,
+    pub(crate) workers: usize,
     /// Workers of all machines.
-    pub count: usize,
+    pub(crate) count: usize,
     /// Tells the payloads of this run from those of others.
-    pub run: u16,
+    pub(crate) run: u16,
 }
 
 /// A machine that takes part in runs. When this is dropped the machine is free again, and what it still does called off.
@@ -142,7 +143,7 @@ impl Agent {
     ///
     /// # Errors
     /// When it does not allow so many, or is gone.
-    pub fn workers_for(&mut self, plan: &Plan, connections: usize) -> Result<usize, String> {
+    pub(crate) fn workers_for(&mut self, plan: &Plan, connections: usize) -> Result<usize, String> {
         self.send(Message::Ask { plan: Box::new(for_agents(plan)), connections })?;
         match self.answer()? {
             Answer::Workers(workers) => workers.map_err(|why| format!("{}: {why}", self.machine)),
@@ -154,7 +155,7 @@ impl Agent {
     ///
     /// # Errors
     /// When the agent is gone.
-    pub fn synchronize(&mut self) -> Result<Offset, String> {
+    pub(crate) fn synchronize(&mut self) -> Result<Offset, String> {
         self.before = self.compare_clocks()?;
         self.offset_ns.store(self.before.offset_ns, Ordering::Relaxed);
         Ok(self.before)
@@ -164,7 +165,7 @@ impl Agent {
     ///
     /// # Errors
     /// When the agent is gone.
-    pub fn clock(&mut self) -> Result<MachineClock, String> {
+    pub(crate) fn clock(&mut self) -> Result<MachineClock, String> {
         let after = self.compare_clocks()?;
         Ok(MachineClock {
             machine: self.machine.clone(),
@@ -180,7 +181,7 @@ impl Agent {
     ///
     /// # Errors
     /// When the machine cannot take part.
-    pub fn begin(
+    pub(crate) fn begin(
         &mut self,
         plan: &Plan,
         part: Part,
@@ -292,7 +293,7 @@ fn open(address: &str) -> Result<TcpStream, String> {
 fn introduce(link: &Link, secret: Option<&Secret>) -> Result<(String, usize), String> {
     let deadline = link.handshake_deadline();
     let hear = || match link.receive_before(deadline) {
-        Ok(Message::Refused(why)) => Err(format!("it refused: {}", printable(&why))),
+        Ok(Message::Refused(why)) => Err(format!("it refused: {}", printable_line(&why))),
         Ok(message) => Ok(message),
         Err(error) => Err(error.to_string()),
     };
@@ -319,7 +320,7 @@ fn introduce(link: &Link, secret: Option<&Secret>) -> Result<(String, usize), St
     if !proved {
         return Err("it could not prove that it has the secret: it may be somebody else's".to_owned());
     }
-    Ok((printable(&machine), cores))
+    Ok((printable_line(&machine), cores))
 }
 
 /// The plan without what only this machine can do.
@@ -372,7 +373,7 @@ impl Listener {
                 }
                 Ok(Message::Workers(workers)) => Answer::Workers(workers),
                 Ok(Message::Begun(begun)) => Answer::Begun(begun),
-                Ok(Message::Refused(why)) => return format!("it says: {}", printable(&why)),
+                Ok(Message::Refused(why)) => return format!("it says: {}", printable_line(&why)),
                 Ok(_) => return "it said what only a coordinator says".to_owned(),
                 Err(error) => return self.link.why(&error),
             };

@@ -35,7 +35,8 @@ mod session;
 mod tests;
 mod wire;
 
-pub use agent::{Host, LISTEN_DEFAULT, listen, serve};
-pub use clock::Offset;
-pub use coordinator::{Agent, Part};
-pub use secret::{SECRET_VARIABLE, Secret};
+pub(crate) use agent::LISTEN_DEFAULT;
+pub use agent::{Host, listen, serve};
+pub use coordinator::Agent;
+pub(crate) use coordinator::Part;
+pub use secret::Secret;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 /// The environment variable that holds the secret when no file does.
-pub const SECRET_VARIABLE: &str = "FANFARE_LOADGEN_SECRET";
+pub(super) const SECRET_VARIABLE: &str = "FANFARE_LOADGEN_SECRET";
 
 /// Who listens to a proof can try all short secrets at leisure.
 const CHARACTERS_MIN: usize = 16;

@@ -10,13 +10,11 @@ use std::time::Duration;
 use super::agent::serve_with;
 use super::link::{PATIENCE, Patience};
 use super::*;
-use crate::dialect::Dialect;
 use crate::observed::{Counts, Flight, Interval, Observed};
 use crate::party::{Order, Share, Word};
-use crate::payload::Content;
-use crate::plan::{Bounds, Pace, Place, Plan, Readers, Rooms, Server, Target};
+use crate::plan::{Place, Plan, Server};
 use crate::reasons::Reasons;
-use crate::schedule::{Schedule, Shape};
+use crate::testing;
 
 /// Far more than anything here takes, on however busy a machine.
 const LONG: Duration = Duration::from_secs(60);
@@ -24,27 +22,10 @@ const LONG: Duration = Duration::from_secs(60);
 const FLIGHTS: u64 = 100_000;
 
 pub(super) fn plan() -> Plan {
-    let second = Duration::from_secs(1);
     Plan {
-        title: "a test".to_owned(),
-        target: Target {
-            subscribe: "ws://127.0.0.1:1/{room}".to_owned(),
-            publish: "ws://127.0.0.1:1/{room}".to_owned(),
-            topic: "demo".to_owned(),
-        },
-        dialect: Dialect::Raw,
-        rooms: Rooms { count: 1, subscribers: 10, publishers: 1 },
-        readers: Readers::default(),
-        pace: Pace { in_flight_max: 10, per_second: None, timeout: second },
-        schedule: Schedule::new(Shape::Constant, 1000.0, 1, Duration::ZERO, second),
-        content: Content::filler("64".parse().expect("a size"), 1.0),
-        text: false,
-        drain: second,
-        interval: second,
         place: Place { cores: vec![4, 6], ..Place::default() },
         server: Server { pid: Some(17), syscalls: true },
-        bounds: Bounds { send_lag: second, own_cpu_percent: 80.0, unready_percent: 0.0 },
-        gates: Vec::new(),
+        ..testing::plan(10, 1, 1)
     }
 }
 

@@ -26,6 +26,7 @@ use super::secret::{Challenge, Proof};
 use crate::observed::{Flight, Interval};
 use crate::party::{Order, Word};
 use crate::plan::Plan;
+use crate::printable::printable_line;
 
 /// The longest message, with its flights. Plans may carry a file of payloads.
 pub(super) const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -137,8 +138,8 @@ impl Hello {
         if self.program != PROGRAM || self.version != version {
             return Err(format!(
                 "the {peer} is {} {}, and this is {PROGRAM} {version}: install the same version on all machines",
-                printable(&self.program),
-                printable(&self.version)
+                printable_line(&self.program),
+                printable_line(&self.version)
             ));
         }
         Ok(())
@@ -195,11 +196,6 @@ pub(super) fn decode(from: &mut impl Read, bytes_max: usize) -> Result<Message, 
         return Err(WireError::Garbage("flights without an interval".to_owned()));
     }
     Ok(message)
-}
-
-/// What a stranger says, fit for a terminal.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
 }
 
 /// What travels behind the JSON.
@@ -266,7 +262,7 @@ impl fmt::Display for WireError {
                     "a message of {bytes} bytes, where {bytes_max} are allowed: not {PROGRAM}, or a too long interval"
                 )
             }
-            Self::Garbage(error) => write!(f, "a message that makes no sense: {}", printable(error)),
+            Self::Garbage(error) => write!(f, "a message that makes no sense: {}", printable_line(error)),
             Self::Silent(time) => write!(f, "not a byte for {} s", time.as_secs_f64()),
             Self::Io(error) => write!(f, "{error}"),
         }

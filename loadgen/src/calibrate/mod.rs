@@ -31,7 +31,7 @@ pub use table::Table;
 use plans::Plans;
 
 /// The version of the JSON's shape.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// How closely the ceiling is looked for.
 const PRECISION: f64 = 0.1;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::dialect::Dialect;
+use crate::figures::{grouped, plural};
 use crate::plan::{Place, Plan, Readers, Rooms, Server, Target};
 use crate::schedule::{Schedule, Shape};
-use crate::words::{grouped, plural};
 
 /// Before each measurement: caches, branch predictors and the kernel's buffers settle.
 const WARMUP: Duration = Duration::from_millis(500);

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::{Busy, Calibration, Floor, Load, Party};
+use crate::figures::{grouped, plural, time};
 use crate::latency::Spectrum;
 use crate::search::Limit;
-use crate::words::{grouped, plural, time};
 
 /// A calibration that prints itself.
 #[derive(Debug)]

@@ -2,30 +2,18 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use super::*;
-use crate::dialect::Dialect;
-use crate::payload::Content;
-use crate::plan::{Bounds, Pace, Place, Readers, Rooms, Server, Target};
-use crate::schedule::{Schedule, Shape};
+use crate::plan::{Place, Readers, Server};
 use crate::search::Limit;
-use crate::testing::{judged, report};
+use crate::testing;
+use crate::testing::fixture::{judged, passing};
 
 fn base() -> Plan {
     Plan {
-        title: "the user's".to_owned(),
-        target: Target { subscribe: String::new(), publish: String::new(), topic: String::new() },
-        dialect: Dialect::Raw,
-        rooms: Rooms { count: 7, subscribers: 7, publishers: 7 },
-        readers: Readers { stalled: 3, ..Readers::default() },
-        pace: Pace { in_flight_max: 100, per_second: None, timeout: Duration::from_secs(5) },
-        schedule: Schedule::new(Shape::Constant, 7.0, 7, Duration::ZERO, Duration::from_secs(7)),
-        content: Content::filler("64".parse().expect("a size"), 1.0),
         text: true,
-        drain: Duration::from_secs(1),
-        interval: Duration::from_secs(1),
+        readers: Readers { stalled: 3, ..Readers::default() },
         place: Place { workers: 7, ..Place::default() },
         server: Server { pid: Some(1), syscalls: false },
-        bounds: Bounds { send_lag: Duration::from_millis(1), own_cpu_percent: 90.0, unready_percent: 0.0 },
-        gates: Vec::new(),
+        ..testing::plan(7, 7, 7)
     }
 }
 
@@ -46,7 +34,7 @@ impl Model {
 
     fn run(own_ns: f64, sink_ns: f64, sink_cpu_ns: &Cell<u64>, plan: &Plan) -> Report {
         let (rate, subscribers) = (plan.schedule.messages_per_second(), plan.rooms.subscribers);
-        let mut report = report(rate, subscribers);
+        let mut report = passing(rate, subscribers);
         let deliveries_per_second = rate * subscribers as f64;
         let own_ns = if deliveries_per_second > 150_000.0 { own_ns } else { 10.0 * own_ns };
         // As a run of that schedule: all of it for the sink, the measured part for the report.
@@ -144,7 +132,7 @@ fn a_run_that_is_not_sound_is_told_and_one_that_fails_ends_it() {
     let error = calibrate(&mut |_| Err(RunError::Failed("no ring".to_owned()))).expect_err("no run");
     assert_eq!(error.to_string(), "no ring");
     let calibration = calibrate(&mut |plan| {
-        let report = report(plan.schedule.messages_per_second(), plan.rooms.subscribers);
+        let report = passing(plan.schedule.messages_per_second(), plan.rooms.subscribers);
         Ok(judged(report, Verdict::Invalid, "a noisy neighbour"))
     });
     let calibration = calibration.expect("all runs took place");
@@ -199,7 +187,7 @@ fn the_real_sink_is_where_the_runs_go_and_ends_with_the_calibration() {
         std::net::TcpStream::connect(host).expect("it listens");
         addr = Some(host);
         let rate = plan.schedule.messages_per_second();
-        let report = report(rate, plan.rooms.subscribers);
+        let report = passing(rate, plan.rooms.subscribers);
         Ok(if rate > 10_000.0 { judged(report, Verdict::Invalid, "enough") } else { report })
     };
     let calibration = calibrate(&base(), &SETTINGS, run, |_| {}).expect("a sink");

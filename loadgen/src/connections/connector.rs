@@ -222,7 +222,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::plan::tests::plan;
+    use crate::testing::plan;
 
     const REMOTE: &str = "127.0.0.1:9000";
 

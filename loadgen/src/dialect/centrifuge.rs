@@ -13,7 +13,7 @@ use super::json::{self, Problem, Text};
 use super::post::{Head, Poster, decimal};
 use super::shape::Shape;
 use super::stream::unreadable;
-use super::{Frames, Heard, Publish, Role, Secret, Session};
+use super::{Credential, Frames, Heard, Publish, Role, Session};
 
 /// From this code on, the server ends a subscription and expects the client to subscribe again: it lost messages, as
 /// with 2500, "insufficient state".
@@ -24,8 +24,8 @@ const CONNECT_ID: u64 = 1;
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CentrifugeSettings {
-    pub token: Option<Secret>,
-    pub api_key: Option<Secret>,
+    pub token: Option<Credential>,
+    pub api_key: Option<Credential>,
 }
 
 /// # Errors
@@ -53,7 +53,7 @@ pub(super) struct CentrifugeSession {
     role: Role,
     /// As a JSON string.
     channel: String,
-    token: Option<Secret>,
+    token: Option<Credential>,
     last_id: u64,
     subscribe_id: u64,
     is_ready: bool,
@@ -237,10 +237,10 @@ pub(super) fn poster(
     host: &str,
     channel: &str,
 ) -> Box<dyn Poster> {
-    let key = settings.api_key.as_ref().map_or("", Secret::reveal);
+    let key = settings.api_key.as_ref().map_or("", Credential::reveal);
     Box::new(CentrifugePoster {
         head: Head::new(target, host),
-        key: Secret::new(format!("X-API-Key: {key}\r\n")),
+        key: Credential::new(format!("X-API-Key: {key}\r\n")),
         before: format!(r#"{{"channel":{},"data":""#, json::quoted(channel)),
     })
 }
@@ -249,7 +249,7 @@ pub(super) fn poster(
 struct CentrifugePoster {
     head: Head,
     /// The header with the key.
-    key: Secret,
+    key: Credential,
     /// The body up to the payload.
     before: String,
 }

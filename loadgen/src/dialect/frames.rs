@@ -26,12 +26,12 @@ impl<'a> Frames<'a> {
     }
 
     /// Writes one text message that is made of `parts`, which together must be UTF-8.
-    pub fn text_of(&mut self, parts: &[&[u8]]) {
+    pub(crate) fn text_of(&mut self, parts: &[&[u8]]) {
         self.write(Opcode::Text, parts);
     }
 
     /// Writes one binary message that is made of `parts`.
-    pub fn binary_of(&mut self, parts: &[&[u8]]) {
+    pub(crate) fn binary_of(&mut self, parts: &[&[u8]]) {
         self.write(Opcode::Binary, parts);
     }
 

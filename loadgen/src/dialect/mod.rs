@@ -4,7 +4,7 @@
 //! measurement's words ([`Heard`]). `raw` and `nchan` need no session: there every message is a payload.
 //!
 //! - `settings`: the dialects by name, with what each needs to know
-//! - `secret`: settings that no report may show
+//! - `credential`: settings that no report may show
 //! - `frames`: what a session writes to
 //! - `json`, `shape`: payloads inside JSON, and how deliveries that look alike are recognised without parsing them
 //! - `splice`: protocols of their own inside binary messages, split anywhere
@@ -15,6 +15,7 @@
 //! - `pusher`, `centrifuge`: JSON protocols
 
 mod centrifuge;
+mod credential;
 mod frames;
 mod json;
 mod mqtt;
@@ -23,7 +24,6 @@ mod nchan;
 mod post;
 mod pusher;
 mod raw;
-mod secret;
 mod settings;
 mod shape;
 mod splice;
@@ -34,12 +34,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use centrifuge::CentrifugeSettings;
+pub use credential::Credential;
 pub use frames::Frames;
 pub use mqtt::MqttSettings;
 pub use nats::NatsSettings;
 pub use post::Poster;
 pub use pusher::PusherSettings;
-pub use secret::Secret;
 pub use settings::{DESCRIPTIONS, Description};
 
 /// What a connection is for.
@@ -86,7 +86,7 @@ pub trait Session {
     /// Publishes a payload to the connection's topic. Where [`Dialect::carries_binary`] says no, it must be UTF-8.
     fn publish(&mut self, payload: &[u8], out: &mut Frames<'_>);
 
-    /// Says that this client is still there. To be called each [`Dialect::heartbeat`] once the session is ready.
+    /// Says that this client is still there. To be called each `Dialect::heartbeat` once the session is ready.
     fn heartbeat(&mut self, _out: &mut Frames<'_>) {}
 }
 
@@ -127,12 +127,12 @@ impl Dialect {
     }
 
     /// How often [`Session::heartbeat`] must be called, where the server takes long silence for the client's end.
-    pub fn heartbeat(&self) -> Option<Duration> {
+    pub(crate) fn heartbeat(&self) -> Option<Duration> {
         matches!(self, Self::Pusher(_)).then_some(pusher::HEARTBEAT)
     }
 
     /// Whether messages name a topic, so that the plan must have one.
-    pub fn needs_topic(&self) -> bool {
+    pub(crate) fn needs_topic(&self) -> bool {
         !matches!(self, Self::Raw | Self::Nchan)
     }
 
@@ -148,7 +148,7 @@ impl Dialect {
     }
 
     /// Where publishers go when nobody said where: the subscribers' URL, or what the server has for publishers.
-    pub fn default_publish(&self, subscribe_url: &str) -> String {
+    pub(crate) fn default_publish(&self, subscribe_url: &str) -> String {
         match self {
             Self::Raw => raw::default_publish(subscribe_url),
             Self::Pusher(settings) => pusher::default_publish(settings, subscribe_url),

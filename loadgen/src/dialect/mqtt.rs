@@ -6,13 +6,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::splice::{Need, Parsed, Splice};
-use super::{Frames, Heard, Role, Secret, Session};
+use super::{Credential, Frames, Heard, Role, Session};
 
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MqttSettings {
     pub user: Option<String>,
-    pub password: Option<Secret>,
+    pub password: Option<Credential>,
 }
 
 // The first byte of each packet that is sent or understood (section 2.2).
@@ -36,7 +36,7 @@ pub(super) fn check(settings: &MqttSettings, topic: &str) -> Result<(), String> 
         return Err("the dialect mqtt takes a password only together with a user".to_owned());
     }
     let user = settings.user.as_deref().unwrap_or_default();
-    let password = settings.password.as_ref().map_or("", Secret::reveal);
+    let password = settings.password.as_ref().map_or("", Credential::reveal);
     if [topic, user, password].iter().any(|text| text.len() > FIELD_BYTES_MAX) {
         return Err(format!("MQTT topics, users and passwords have at most {FIELD_BYTES_MAX} bytes"));
     }
@@ -56,14 +56,12 @@ struct State {
     /// With its length before it.
     topic: Vec<u8>,
     is_ready: bool,
-    /// The bytes could not be understood any more.
-    is_broken: bool,
 }
 
 impl MqttSession {
     pub(super) fn new(settings: &MqttSettings, role: Role, topic: &str) -> Self {
         let topic = field(topic);
-        let state = State { role, topic, is_ready: false, is_broken: false };
+        let state = State { role, topic, is_ready: false };
         Self { splice: Splice::new(), settings: settings.clone(), state }
     }
 }
@@ -211,13 +209,7 @@ impl Session for MqttSession {
 
     fn hear(&mut self, _text: bool, message: &[u8], out: &mut Frames<'_>, heard: &mut dyn FnMut(Heard<'_>)) {
         let Self { splice, state, .. } = self;
-        if state.is_broken {
-            return;
-        }
-        if let Err(reason) = splice.feed(message, |input| state.parse(input, out, heard)) {
-            state.is_broken = true;
-            heard(Heard::Refused(reason.to_owned()));
-        }
+        splice.hear(message, heard, |input, heard| state.parse(input, out, heard));
     }
 
     fn publish(&mut self, payload: &[u8], out: &mut Frames<'_>) {

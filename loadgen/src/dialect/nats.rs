@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::post::decimal;
 use super::splice::{Need, Parsed, Splice};
-use super::{Frames, Heard, Role, Secret, Session};
+use super::{Credential, Frames, Heard, Role, Session};
 
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NatsSettings {
     pub user: Option<String>,
-    pub password: Option<Secret>,
-    pub token: Option<Secret>,
+    pub password: Option<Credential>,
+    pub token: Option<Credential>,
 }
 
 /// # Errors
@@ -47,8 +47,6 @@ struct State {
     delivery: Vec<u8>,
     /// How publishing begins, up to the payload's length.
     publish: Vec<u8>,
-    /// The bytes could not be understood any more.
-    is_broken: bool,
 }
 
 /// What the server needs to know of the client.
@@ -84,8 +82,8 @@ impl NatsSession {
             headers: false,
             no_responders: false,
             user: settings.user.as_deref(),
-            pass: settings.password.as_ref().map(Secret::reveal),
-            auth_token: settings.token.as_ref().map(Secret::reveal),
+            pass: settings.password.as_ref().map(Credential::reveal),
+            auth_token: settings.token.as_ref().map(Credential::reveal),
         };
         let connect = serde_json::to_string(&connect).expect("strings and flags can be written as JSON");
         let subscribe = match role {
@@ -98,7 +96,6 @@ impl NatsSession {
             is_ready: false,
             delivery: format!("MSG {topic} 1 ").into_bytes(),
             publish: format!("PUB {topic} ").into_bytes(),
-            is_broken: false,
         };
         Self { splice: Splice::new(), state }
     }
@@ -179,13 +176,7 @@ impl Session for NatsSession {
 
     fn hear(&mut self, _text: bool, message: &[u8], out: &mut Frames<'_>, heard: &mut dyn FnMut(Heard<'_>)) {
         let Self { splice, state } = self;
-        if state.is_broken {
-            return;
-        }
-        if let Err(reason) = splice.feed(message, |input| state.parse(input, out, heard)) {
-            state.is_broken = true;
-            heard(Heard::Refused(reason.to_owned()));
-        }
+        splice.hear(message, heard, |input, heard| state.parse(input, out, heard));
     }
 
     fn publish(&mut self, payload: &[u8], out: &mut Frames<'_>) {

@@ -17,7 +17,7 @@ use super::json::{self, Problem, Text};
 use super::post::{Head, Poster};
 use super::shape::Shape;
 use super::stream::unreadable;
-use super::{Frames, Heard, Publish, Secret, Session};
+use super::{Credential, Frames, Heard, Publish, Session};
 
 /// Servers end connections that were silent for two minutes.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(50);
@@ -33,7 +33,7 @@ const PRIVATE: &str = "private-";
 #[serde(deny_unknown_fields)]
 pub struct PusherSettings {
     pub key: Option<String>,
-    pub secret: Option<Secret>,
+    pub secret: Option<Credential>,
     pub app_id: Option<String>,
     pub event: Option<String>,
 }
@@ -50,7 +50,7 @@ impl PusherSettings {
     }
 
     fn credentials(&self) -> Option<(&str, &str)> {
-        self.key.as_deref().zip(self.secret.as_ref().map(Secret::reveal))
+        self.key.as_deref().zip(self.secret.as_ref().map(Credential::reveal))
     }
 }
 
@@ -292,7 +292,7 @@ mod tests {
     fn requests_are_signed_as_the_document_shows() {
         let settings = PusherSettings {
             key: Some("278d425bdf160c739803".to_owned()),
-            secret: Some(Secret::new("7ad3773142a6692b25b8")),
+            secret: Some(Credential::new("7ad3773142a6692b25b8")),
             ..PusherSettings::default()
         };
         let path = "/apps/3/events".to_owned();

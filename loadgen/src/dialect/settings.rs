@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Dialect, Secret};
+use super::Dialect;
 
 /// A dialect, for those who choose one.
 #[derive(Clone, Copy, Debug)]
@@ -95,18 +95,6 @@ impl Dialect {
         }
         let given = serde_json::to_value(given).map_err(|error| error.to_string())?;
         serde_json::from_value(given).map_err(|error| format!("the dialect {name}: {error}"))
-    }
-
-    /// Everything in the settings that no report may show.
-    pub fn secrets(&self) -> Vec<&str> {
-        let secrets: &[&Option<Secret>] = match self {
-            Self::Raw | Self::Stream | Self::Nchan => &[],
-            Self::Nats(settings) => &[&settings.password, &settings.token],
-            Self::Mqtt(settings) => &[&settings.password],
-            Self::Pusher(settings) => &[&settings.secret],
-            Self::Centrifuge(settings) => &[&settings.token, &settings.api_key],
-        };
-        secrets.iter().filter_map(|secret| secret.as_ref()).map(Secret::reveal).collect()
     }
 }
 

@@ -3,6 +3,8 @@
 
 use memchr::memchr;
 
+use super::Heard;
+
 /// Messages of other publishers on the same topic may be larger than ours.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
@@ -36,22 +38,36 @@ pub(super) enum Need {
 pub(super) struct Splice {
     begun: Vec<u8>,
     need: Need,
+    /// Nothing that comes is looked at any more.
+    is_broken: bool,
 }
 
 impl Splice {
     pub(super) fn new() -> Self {
-        Self { begun: Vec::new(), need: Need::Line }
+        Self { begun: Vec::new(), need: Need::Line, is_broken: false }
+    }
+
+    /// Hands every whole message to `parse`, until something makes no sense: then the connection is refused, once.
+    pub(super) fn hear(
+        &mut self,
+        input: &[u8],
+        heard: &mut dyn FnMut(Heard<'_>),
+        mut parse: impl FnMut(&[u8], &mut dyn FnMut(Heard<'_>)) -> Parsed,
+    ) {
+        if self.is_broken {
+            return;
+        }
+        if let Err(reason) = self.feed(input, |input| parse(input, heard)) {
+            self.is_broken = true;
+            heard(Heard::Refused(reason.to_owned()));
+        }
     }
 
     /// Hands every whole message to `parse`, and keeps what remains.
     ///
     /// # Errors
     /// What `parse` said is broken, or a message beyond the limits. Nothing more must be fed then.
-    pub(super) fn feed(
-        &mut self,
-        mut input: &[u8],
-        mut parse: impl FnMut(&[u8]) -> Parsed,
-    ) -> Result<(), &'static str> {
+    fn feed(&mut self, mut input: &[u8], mut parse: impl FnMut(&[u8]) -> Parsed) -> Result<(), &'static str> {
         while !input.is_empty() {
             if self.begun.is_empty() {
                 match parse(input) {

@@ -32,7 +32,7 @@ use ramp::Ramp;
 use screen::Screen;
 use view::View;
 
-pub use screen::restore;
+pub(crate) use screen::restore;
 
 /// The time between two pictures.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
@@ -54,7 +54,7 @@ pub fn watcher(want_lines: bool, interrupt: Interrupt) -> Box<dyn Watcher> {
 
 /// The view. The terminal is given back when it is dropped.
 #[derive(Debug)]
-pub struct Live {
+pub(crate) struct Live {
     screen: Screen,
     look: Look,
     ramp: Ramp,
@@ -68,7 +68,7 @@ impl Live {
     ///
     /// # Errors
     /// When standard error is no terminal, or it refuses.
-    pub fn start(interrupt: Interrupt) -> io::Result<Self> {
+    pub(crate) fn start(interrupt: Interrupt) -> io::Result<Self> {
         Ok(Self {
             screen: Screen::enter()?,
             look: Look::of_environment(),

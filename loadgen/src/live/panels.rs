@@ -8,9 +8,9 @@ use ratatui::widgets::Paragraph;
 
 use super::look::Look;
 use super::plot;
+use crate::figures::{bytes, grouped, short, span, time, time_trimmed};
 use crate::latency::Spectrum;
 use crate::progress::{Phase, Progress};
-use crate::words::{bytes, grouped, short, span, time, time_rounded};
 
 /// Columns of a figure's name.
 const NAME_WIDTH: usize = 11;
@@ -234,7 +234,7 @@ fn generator(progress: &Progress<'_>) -> (Figure, Figure) {
         0 => UNKNOWN.to_owned(),
         _ => time(progress.send_lag.p99),
     };
-    let lag_bound = time_rounded(outline.send_lag_bound_ns);
+    let lag_bound = time_trimmed(outline.send_lag_bound_ns);
     let own_cpu =
         progress.own_cpu_percent.map_or_else(|| UNKNOWN.to_owned(), |percent| format!("{percent:.0} %"));
     let own_cpu_bound = outline.own_cpu_bound_percent;

@@ -1,6 +1,6 @@
 //! The axes of a plot: where a value stands, and which values are named.
 
-use crate::words::{rounded, short, time_rounded};
+use crate::figures::{short, time_trimmed, trimmed};
 
 /// From here on, a linear axis names its quarters.
 const QUARTERS_ROWS: u16 = 12;
@@ -53,7 +53,7 @@ impl Scale {
         match self {
             Self::Linear { high, unit } => {
                 let name = |part: f64| match unit {
-                    Unit::Number => rounded(&short(high * part)),
+                    Unit::Number => trimmed(&short(high * part)),
                     Unit::Percent => format!("{:.0} %", high * part),
                 };
                 let parts: &[f64] =
@@ -69,7 +69,7 @@ impl Scale {
                 let ends = [low, high].into_iter().chain(low..high).map(|power| 10f64.powi(power));
                 let between =
                     (low..high).flat_map(|power| between.iter().map(move |part| part * 10f64.powi(power)));
-                ends.chain(between).map(|ns| (ns, time_rounded(ns as u64))).collect()
+                ends.chain(between).map(|ns| (ns, time_trimmed(ns as u64))).collect()
             }
         }
     }

@@ -22,7 +22,7 @@ static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 static PANIC_HOOK: Once = Once::new();
 
 /// Gives the terminal back if the view has it.
-pub fn restore() {
+pub(crate) fn restore() {
     if IS_TAKEN.swap(false, Ordering::SeqCst) {
         // The terminal may be gone, and then nothing can be given back.
         let _ = execute!(io::stderr(), LeaveAlternateScreen, cursor::Show);

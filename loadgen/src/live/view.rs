@@ -12,9 +12,9 @@ use super::panels::{self, Percentile};
 use super::plot::{self, Plot, columns_in};
 use super::ramp::Ramp;
 use super::scale::{Scale, Unit, time_axis};
+use crate::figures::{grouped, plural, span, time_trimmed};
 use crate::progress::{Phase, Progress};
 use crate::report::Row;
-use crate::words::{grouped, plural, span, time_rounded};
 
 /// Below, figures have no frames.
 const FRAMES_WIDTH: u16 = 76;
@@ -272,7 +272,7 @@ impl View<'_> {
         let bounds = vec![Some(bound as f64); lag.len()];
         let now = Line::from(vec![
             Span::styled(" max of each interval", self.look.purple),
-            Span::styled(format!("  bound of p99 {} ", time_rounded(bound)), self.look.orange),
+            Span::styled(format!("  bound of p99 {} ", time_trimmed(bound)), self.look.orange),
         ]);
         let scale = Scale::log(lag.iter().chain(&bounds));
         let plot = self.plot("send lag of the generator", now, scale);

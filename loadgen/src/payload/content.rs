@@ -29,16 +29,16 @@ enum Body {
 }
 
 impl Content {
-    pub fn filler(sizes: Sizes, compressible: f64) -> Self {
+    pub(crate) fn filler(sizes: Sizes, compressible: f64) -> Self {
         Self(Body::Filler { sizes, compressible: compressible.clamp(0.0, 1.0) })
     }
 
-    pub fn records(records: Records) -> Self {
+    pub(crate) fn records(records: Records) -> Self {
         Self(Body::Records(records))
     }
 
     /// In words, such as `64 bytes`.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         match &self.0 {
             Body::Filler { sizes, compressible } if *compressible < 1.0 => {
                 format!("{sizes}, {} % compressible", (compressible * 1e4).round() / 100.0)
@@ -54,21 +54,21 @@ impl Content {
     }
 
     /// Of whole payloads, header included; so are the others.
-    pub fn mean_bytes(&self) -> f64 {
+    pub(crate) fn mean_bytes(&self) -> f64 {
         match &self.0 {
             Body::Filler { sizes, .. } => sizes.mean_bytes(),
             Body::Records(records) => HEADER_BYTES as f64 + records.mean_bytes(),
         }
     }
 
-    pub fn smallest_bytes(&self) -> usize {
+    pub(crate) fn smallest_bytes(&self) -> usize {
         match &self.0 {
             Body::Filler { sizes, .. } => sizes.smallest_bytes(),
             Body::Records(records) => HEADER_BYTES + records.lengths().min().unwrap_or(0),
         }
     }
 
-    pub fn largest_bytes(&self) -> usize {
+    pub(crate) fn largest_bytes(&self) -> usize {
         match &self.0 {
             Body::Filler { sizes, .. } => sizes.largest_bytes(),
             Body::Records(records) => HEADER_BYTES + records.lengths().max().unwrap_or(0),
@@ -76,7 +76,7 @@ impl Content {
     }
 
     /// Whether all payloads are valid UTF-8, which text messages have to be.
-    pub fn is_text(&self) -> bool {
+    pub(crate) fn is_text(&self) -> bool {
         match &self.0 {
             Body::Filler { .. } => true,
             Body::Records(records) => records.is_text(),

@@ -4,10 +4,10 @@ use super::content::{Content, Filling};
 use super::words::{WORD, WORD_BITS, checksum, gather, spread};
 
 /// The smallest payload: the four words.
-pub const HEADER_BYTES: usize = 4 * WORD;
+pub(super) const HEADER_BYTES: usize = 4 * WORD;
 
 /// How many publishers can be told apart.
-pub const PUBLISHERS_MAX: usize = 1 << 16;
+pub(crate) const PUBLISHERS_MAX: usize = 1 << 16;
 
 const SEQ_BITS: u32 = 32;
 const RUN_BITS: u32 = 12;
@@ -15,17 +15,17 @@ const LAG_BITS: u32 = WORD_BITS - RUN_BITS;
 
 /// Identifies one message and when it was due and sent. Times are nanoseconds since the run's epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Stamp {
-    pub publisher: u16,
-    pub seq: u32,
-    pub intended: u64,
+pub(crate) struct Stamp {
+    pub(crate) publisher: u16,
+    pub(crate) seq: u32,
+    pub(crate) intended: u64,
     /// At most 68 seconds after `intended`: what is later says that much.
-    pub sent: u64,
+    pub(crate) sent: u64,
 }
 
 /// Why a payload is not one of this run's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unread {
+pub(crate) enum Unread {
     /// Not what anybody published: the length or the checksum is wrong.
     Corrupt,
     /// An intact payload of another run.
@@ -34,7 +34,7 @@ pub enum Unread {
 
 /// The payloads of one run.
 #[derive(Clone, Debug)]
-pub struct Format {
+pub(crate) struct Format {
     run: u16,
     smallest_bytes: usize,
     largest_bytes: usize,
@@ -43,7 +43,7 @@ pub struct Format {
 
 impl Format {
     /// Payloads of a run that the low bits of `run` tell from others.
-    pub fn new(run: u16, content: &Content) -> Self {
+    pub(crate) fn new(run: u16, content: &Content) -> Self {
         Self {
             run: run & ((1 << RUN_BITS) - 1),
             smallest_bytes: content.smallest_bytes(),
@@ -53,7 +53,7 @@ impl Format {
     }
 
     /// Writes a payload in the place of what `out` held.
-    pub fn write(&self, out: &mut Vec<u8>, stamp: &Stamp) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>, stamp: &Stamp) {
         let lag = stamp.sent.saturating_sub(stamp.intended).min((1 << LAG_BITS) - 1);
         out.clear();
         out.extend_from_slice(&[0; WORD]);
@@ -72,7 +72,7 @@ impl Format {
     /// # Errors
     /// If it is not one of this run's, as it was published.
     #[inline]
-    pub fn read(&self, payload: &[u8]) -> Result<Stamp, Unread> {
+    pub(crate) fn read(&self, payload: &[u8]) -> Result<Stamp, Unread> {
         let fits = (self.smallest_bytes..=self.largest_bytes).contains(&payload.len());
         let (Some((header, _)), true) = (payload.split_first_chunk(), fits) else {
             return Err(Unread::Corrupt);

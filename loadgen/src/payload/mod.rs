@@ -26,6 +26,7 @@ mod sizes;
 mod words;
 
 pub use content::Content;
-pub use format::{Format, HEADER_BYTES, PUBLISHERS_MAX, Stamp, Unread};
-pub use records::Records;
-pub use sizes::{SIZE_MAX, Sizes, parse_bytes};
+pub(crate) use format::{Format, PUBLISHERS_MAX, Stamp, Unread};
+pub(crate) use records::Records;
+pub use sizes::Sizes;
+pub(crate) use sizes::parse_bytes;

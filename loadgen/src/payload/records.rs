@@ -20,7 +20,7 @@ const FILE_BYTES_MAX: usize = 64 << 20;
 /// The payloads of a file, in its order. At least one.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct Records {
+pub(crate) struct Records {
     /// All of them, without line ends. Shared, as every worker has its own format.
     bytes: Arc<[u8]>,
     /// Where each one ends.
@@ -30,7 +30,7 @@ pub struct Records {
 impl Records {
     /// # Errors
     /// If the file cannot be read, or holds no payloads.
-    pub fn load(path: &Path) -> Result<Self, String> {
+    pub(crate) fn load(path: &Path) -> Result<Self, String> {
         let file = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         Self::read(&file).map_err(|sentence| format!("{}: {sentence}", path.display()))
     }
@@ -39,7 +39,7 @@ impl Records {
     ///
     /// # Errors
     /// If it holds no payloads, or too much of them.
-    pub fn read(file: &[u8]) -> Result<Self, String> {
+    pub(crate) fn read(file: &[u8]) -> Result<Self, String> {
         if file.len() > FILE_BYTES_MAX {
             return Err(format!("a file of payloads may have at most {FILE_BYTES_MAX} bytes"));
         }
@@ -65,7 +65,7 @@ impl Records {
         Ok(Self { bytes: bytes.into(), ends: ends.into() })
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.ends.len()
     }
 

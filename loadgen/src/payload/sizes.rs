@@ -1,6 +1,5 @@
 //! How large payloads are: one size, or a distribution of sizes.
 
-use std::f64::consts::TAU;
 use std::fmt;
 use std::str::FromStr;
 
@@ -10,13 +9,13 @@ use super::format::HEADER_BYTES;
 use crate::random::Random;
 
 /// The largest payload that may be asked for.
-pub const SIZE_MAX: usize = 16 << 20;
+pub(super) const SIZE_MAX: usize = 16 << 20;
 
 /// How many standard deviations a lognormal size may lie above the median: one in 30 000 would be beyond. Without a bound, a
 /// single huge message could decide a whole run.
 const DEVIATIONS_MAX: f64 = 4.0;
 
-/// How large payloads are, header included. All sizes lie between [`HEADER_BYTES`] and [`SIZE_MAX`].
+/// How large payloads are, header included. All sizes lie between `HEADER_BYTES` and `SIZE_MAX`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Distribution")]
 pub struct Sizes(Distribution);
@@ -73,7 +72,7 @@ impl Sizes {
                 // The high half of the product is below `sizes`, and as evenly spread as 64 bits allow.
                 from + ((u128::from(random.number()) * u128::from(sizes)) >> 64) as usize
             }
-            Distribution::Lognormal { median, sigma } => lognormal(*median, *sigma, normal(random)),
+            Distribution::Lognormal { median, sigma } => lognormal(*median, *sigma, random.normal()),
             Distribution::Weighted(sizes) => {
                 let mut left = random.unit();
                 for &(size, share) in sizes {
@@ -88,7 +87,7 @@ impl Sizes {
         }
     }
 
-    pub fn smallest_bytes(&self) -> usize {
+    pub(crate) fn smallest_bytes(&self) -> usize {
         match &self.0 {
             Distribution::Fixed(size) => *size,
             Distribution::Uniform(from, _) => *from,
@@ -99,7 +98,7 @@ impl Sizes {
         }
     }
 
-    pub fn largest_bytes(&self) -> usize {
+    pub(crate) fn largest_bytes(&self) -> usize {
         match &self.0 {
             Distribution::Fixed(size) => *size,
             Distribution::Uniform(_, to) => *to,
@@ -110,7 +109,7 @@ impl Sizes {
         }
     }
 
-    pub fn mean_bytes(&self) -> f64 {
+    pub(crate) fn mean_bytes(&self) -> f64 {
         match &self.0 {
             Distribution::Fixed(size) => *size as f64,
             Distribution::Uniform(from, to) => f64::midpoint(*from as f64, *to as f64),
@@ -206,7 +205,7 @@ fn parse_size(text: &str) -> Result<usize, String> {
 ///
 /// # Errors
 /// A sentence that says what a number of bytes looks like.
-pub fn parse_bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, f64); 7] = [
         ("KiB", 1024.0),
         ("MiB", 1_048_576.0),
@@ -227,11 +226,6 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         Some(bytes) if bytes.fract() == 0.0 && bytes < u64::MAX as f64 => Ok(bytes as u64),
         _ => Err(format!("a number of bytes is written like 64, 1KiB, 2MiB or 10kB, not {text}")),
     }
-}
-
-/// A normal deviate (Box and Muller).
-fn normal(random: &mut Random) -> f64 {
-    (-2.0 * random.unit().ln()).sqrt() * (TAU * random.unit()).cos()
 }
 
 /// The size that lies so many standard deviations above the median.

@@ -1,4 +1,4 @@
-//! What processes and threads have used: processor time, memory, context switches, system calls.
+//! What processes and threads have used: processor time, memory, system calls.
 //!
 //! - `usage`: from `/proc`, of any process
 //! - `thread`: processor time of one thread of this process
@@ -8,6 +8,7 @@ mod syscalls;
 mod thread;
 mod usage;
 
-pub use syscalls::SyscallCounter;
-pub use thread::{ThreadClock, thread_cpu_ns};
-pub use usage::{Process, Usage};
+pub(crate) use syscalls::SyscallCounter;
+pub(crate) use thread::{ThreadClock, thread_cpu_ns, thread_waited_ns};
+pub(crate) use usage::Process;
+pub use usage::Usage;

@@ -23,7 +23,7 @@ const EVENT_ID: &str = "events/raw_syscalls/sys_enter/id";
 const ATTEMPTS_MAX: usize = 10;
 
 /// Counts from when it was made, on all threads that the process had then and all that they start.
-pub struct SyscallCounter {
+pub(crate) struct SyscallCounter {
     /// One for each thread. Reading needs them mutable, though it changes nothing.
     counters: RefCell<Vec<Counter>>,
 }
@@ -37,7 +37,7 @@ impl fmt::Debug for SyscallCounter {
 impl SyscallCounter {
     /// # Errors
     /// Why they cannot be counted, in a sentence that says what would help.
-    pub fn of(pid: u32) -> Result<Self, String> {
+    pub(crate) fn of(pid: u32) -> Result<Self, String> {
         let event = Tracepoint::with_id(event_id(&ROOTS.map(Path::new))?);
         // A thread that starts between the two looks may be counted or not; then all is done again.
         for _ in 0..ATTEMPTS_MAX {
@@ -60,7 +60,7 @@ impl SyscallCounter {
     ///
     /// # Errors
     /// Never on a sound kernel.
-    pub fn count(&self) -> io::Result<u64> {
+    pub(crate) fn count(&self) -> io::Result<u64> {
         self.counters.borrow_mut().iter_mut().map(Counter::read).sum()
     }
 }

@@ -6,9 +6,15 @@ use std::{fs, io};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Processor time that the calling thread has used, in user and kernel mode.
-pub fn thread_cpu_ns() -> u64 {
+pub(crate) fn thread_cpu_ns() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// How long the calling thread has waited for a core that others used. 0 where the kernel does not tell.
+pub(crate) fn thread_waited_ns() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split_ascii_whitespace().nth(1).and_then(|ns| ns.parse().ok()).unwrap_or(0)
 }
 
 /// The processor time of one thread, for other threads to read.
@@ -16,7 +22,7 @@ pub fn thread_cpu_ns() -> u64 {
 /// The kernel brings it up to date when it schedules and at its timer ticks: while the thread runs, the figure may lag by
 /// some milliseconds.
 #[derive(Clone, Debug)]
-pub struct ThreadClock {
+pub(crate) struct ThreadClock {
     schedstat: PathBuf,
 }
 
@@ -25,7 +31,7 @@ impl ThreadClock {
     ///
     /// # Errors
     /// When /proc is not mounted.
-    pub fn of_this_thread() -> io::Result<Self> {
+    pub(crate) fn of_this_thread() -> io::Result<Self> {
         // The link names the thread, where a path through it would mean whoever follows it.
         let thread = fs::read_link("/proc/thread-self")?;
         Ok(Self { schedstat: Path::new("/proc").join(thread).join("schedstat") })
@@ -33,7 +39,7 @@ impl ThreadClock {
 
     /// # Errors
     /// When the thread has ended.
-    pub fn cpu_ns(&self) -> io::Result<u64> {
+    pub(crate) fn cpu_ns(&self) -> io::Result<u64> {
         let text = fs::read_to_string(&self.schedstat)?;
         let on_cpu = text.split_ascii_whitespace().next().and_then(|ns| ns.parse().ok());
         on_cpu.ok_or_else(|| io::Error::other("the kernel tells no processor time of single threads"))

@@ -6,8 +6,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::latency::Spectrum;
+use crate::printable::printable;
 use crate::report::parameters::{Kind, parameters};
-use crate::report::units::{Unit, printable};
+use crate::report::units::Unit;
 use crate::report::{FORMAT, Report, Verdict};
 
 /// What differs by less than this share of the base counts as the same.
@@ -390,7 +391,7 @@ fn figures(f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::testing::sample;
 
     fn comparison(reports: Vec<Report>) -> Comparison {
         let named = reports.into_iter().enumerate().map(|(index, report)| (format!("file{index}"), report));

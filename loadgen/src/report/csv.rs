@@ -35,7 +35,7 @@ fn write_row(row: &Row, out: &mut dyn Write) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::latency::Spectrum;
-    use crate::report::fixture;
+    use crate::testing::fixture;
 
     #[test]
     fn every_column_has_its_name() {

@@ -125,7 +125,7 @@ fn beside(path: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
+    use crate::testing::fixture;
     use std::os::unix::fs::symlink;
 
     /// A folder that is removed at the end.

@@ -27,7 +27,7 @@ impl Logged {
 
 /// # Errors
 /// Those of `out`.
-pub fn write(report: &Report, log: &[Logged], out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write(report: &Report, log: &[Logged], out: &mut dyn Write) -> io::Result<()> {
     let started = humantime::parse_rfc3339(&report.environment.started).unwrap_or(SystemTime::UNIX_EPOCH);
     let since_1970 = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let version = &report.version;
@@ -53,7 +53,7 @@ pub fn write(report: &Report, log: &[Logged], out: &mut dyn Write) -> io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
+    use crate::testing::fixture;
 
     /// 1.5, 2, 2, 3 and 250 ms, as the Python package hdrhistogram 0.10 encodes them.
     const ENCODED: &str = "HISTFAAAAC54nJNpmSzMwMDAywABzFCaEYi7N50sYLD/ABF4v42R6Tw7y2oOps9pTAC9RwmP";

@@ -1,13 +1,13 @@
 //! From what a run saw to its figures.
 
-use crate::latency::{Latency, Spectrum};
+use crate::latency::Latency;
 use crate::observed::{Ended, Observed};
 use crate::plan::Plan;
 use crate::report::environment::public;
 use crate::report::seen::{RunSeen, Sample};
 use crate::report::{
     Clocks, Connect, Cost, Deliveries, FORMAT, Histograms, Messages, Parameters, ReadersReport, Report,
-    Spectra, Verdict, verdict,
+    Verdict, verdict,
 };
 
 impl Report {
@@ -18,6 +18,7 @@ impl Report {
             response: gathered.response().clone(),
             service: gathered.service().clone(),
             send_lag: gathered.send_lag().clone(),
+            own_lag: gathered.own_lag().clone(),
             to_first: gathered.to_first().clone(),
             to_last: gathered.to_last().clone(),
             spread: gathered.spread().clone(),
@@ -38,7 +39,7 @@ impl Report {
                 complete: gathered.complete(),
             },
             deliveries: deliveries(plan, seen),
-            latency_ns: spectra(&histograms, gathered.own_lag().spectrum()),
+            latency_ns: histograms.spectra(),
             readers: readers(gathered.total()),
             cost: cost(seen),
             clocks: clocks(seen),
@@ -103,12 +104,15 @@ fn deliveries(plan: &Plan, seen: &RunSeen) -> Deliveries {
     let total = seen.gathered.total();
     let counts = &total.counts;
     // Until the last delivery if that came late; a server that was done early has not delivered faster.
-    let until = total.last_delivery.max(seen.stopped_at_ns.unwrap_or(plan.schedule.end()));
+    let over = seen.stopped_at_ns.unwrap_or(plan.schedule.end());
+    let until = total.last_delivery.max(over);
     let elapsed_ns = until.saturating_sub(plan.schedule.measured_from()).max(1);
     Deliveries {
         expected: counts.expected,
         delivered: counts.delivered,
         per_second: counts.delivered as f64 * 1e9 / elapsed_ns as f64,
+        due_per_second: counts.expected as f64 * 1e9
+            / (over - plan.schedule.measured_from().min(over)).max(1) as f64,
         missing: counts.missing,
         announced: counts.announced,
         duplicate: counts.duplicate,
@@ -120,18 +124,6 @@ fn deliveries(plan: &Plan, seen: &RunSeen) -> Deliveries {
         subscribers_lost: total.lost.subscribers,
         publishers_lost: total.lost.publishers,
         lost: total.lost.reasons.clone(),
-    }
-}
-
-fn spectra(histograms: &Histograms, own_lag: Spectrum) -> Spectra {
-    Spectra {
-        response: histograms.response.spectrum(),
-        service: histograms.service.spectrum(),
-        send_lag: histograms.send_lag.spectrum(),
-        own_lag,
-        to_first: histograms.to_first.spectrum(),
-        to_last: histograms.to_last.spectrum(),
-        spread: histograms.spread.spectrum(),
     }
 }
 
@@ -190,6 +182,7 @@ fn cost(seen: &RunSeen) -> Cost {
         server_syscalls_unknown: seen.server_syscalls_unknown.clone().filter(|_| syscalls.is_none()),
         own_cpu_ns_per_delivery: each(total.cpu_ns),
         own_cpu_percent: if seen.own_cpu_percent.is_finite() { seen.own_cpu_percent } else { 0.0 },
+        own_waited_percent: seen.own_waited_percent,
         own_syscalls_per_delivery: each(total.enters),
     }
 }
@@ -209,19 +202,15 @@ mod tests {
     use crate::observed::{Counts, Interval, Others};
     use crate::process::Usage;
     use crate::reasons::Reasons;
-    use crate::report::{MachineClock, fixture};
+    use crate::report::MachineClock;
+    use crate::testing::fixture;
 
     #[test]
     fn costs_are_those_of_their_phase_and_of_all_deliveries() {
         let plan = fixture::plan();
         let mut seen = fixture::seen(&plan);
         let at = |at_s: u64, cpu_ms: u64, resident_bytes, syscalls| {
-            let usage = Usage {
-                cpu_ns: cpu_ms * 2_000_000,
-                resident_bytes,
-                syscalls: Some(syscalls),
-                ..fixture::USAGE
-            };
+            let usage = Usage { cpu_ns: cpu_ms * 2_000_000, resident_bytes, syscalls: Some(syscalls) };
             Sample { at_ns: at_s * 1_000_000_000, server: Some(usage) }
         };
         let samples = &mut seen.samples;

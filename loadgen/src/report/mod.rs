@@ -4,7 +4,8 @@
 //! - `judge`, `verdict`: from that to figures and a verdict
 //! - `timeline`: one row for each interval
 //! - `environment`: the machine that measured
-//! - `figures`: numbers as people read them
+//! - `units`: figures that carry their units
+//! - `parameters`: what a run was told to do, in words
 //! - `table`, with `plot`: for people at a terminal
 //! - `csv`, `hgrm`, `hlog`: for other tools
 //! - `html`: for a report, in one file
@@ -14,7 +15,6 @@
 pub mod compare;
 mod csv;
 pub(crate) mod environment;
-pub mod figures;
 mod files;
 mod hgrm;
 pub mod hlog;
@@ -28,11 +28,6 @@ pub(crate) mod timeline;
 mod units;
 mod verdict;
 
-#[cfg(test)]
-pub(crate) mod fixture;
-#[cfg(test)]
-mod sample;
-
 pub use files::{FileError, Files, put};
 pub use table::{Style, Table};
 
@@ -45,7 +40,7 @@ use crate::latency::{Latency, Spectrum};
 use crate::reasons::Reasons;
 
 /// The version of the JSON's shape.
-pub const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 2;
 
 /// The judgement of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -176,6 +171,8 @@ pub struct Deliveries {
     pub expected: u64,
     pub delivered: u64,
     pub per_second: f64,
+    /// As many as the schedule asked for in a second.
+    pub due_per_second: f64,
     pub missing: u64,
     /// What the server said it left out.
     pub announced: u64,
@@ -215,9 +212,24 @@ pub struct Histograms {
     pub response: Latency,
     pub service: Latency,
     pub send_lag: Latency,
+    pub own_lag: Latency,
     pub to_first: Latency,
     pub to_last: Latency,
     pub spread: Latency,
+}
+
+impl Histograms {
+    pub(crate) fn spectra(&self) -> Spectra {
+        Spectra {
+            response: self.response.spectrum(),
+            service: self.service.spectrum(),
+            send_lag: self.send_lag.spectrum(),
+            own_lag: self.own_lag.spectrum(),
+            to_first: self.to_first.spectrum(),
+            to_last: self.to_last.spectrum(),
+            spread: self.spread.spectrum(),
+        }
+    }
 }
 
 /// Subscribers that did something else than read at once what came.
@@ -254,6 +266,8 @@ pub struct Cost {
     pub own_cpu_ns_per_delivery: Option<f64>,
     /// Of the busiest core that this program ran on.
     pub own_cpu_percent: f64,
+    /// How long its worst thread waited for a core that others used, while it published; in percent of that time.
+    pub own_waited_percent: f64,
     pub own_syscalls_per_delivery: Option<f64>,
 }
 

@@ -1,7 +1,9 @@
 //! What a run was told to do and where, in words: for tables, and to see whether two runs are the same test.
 
+use crate::figures::grouped;
+use crate::printable::printable;
 use crate::report::Report;
-use crate::report::units::{Unit, grouped, printable};
+use crate::report::units::Unit;
 
 /// What a parameter says about two runs that differ in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -41,6 +41,8 @@ pub struct RunSeen {
     pub stopped_at_ns: Option<u64>,
     /// Of the busiest core that this program ran on, from `begun` to `published`, in percent.
     pub own_cpu_percent: f64,
+    /// How long the worst worker waited for a core that others used, from `begun` to `published`, in percent of that time.
+    pub own_waited_percent: f64,
     /// Why the server's system calls are not known, if something counts them and failed.
     pub server_syscalls_unknown: Option<String>,
     /// Empty when this machine measured alone.

@@ -4,9 +4,11 @@ use std::env;
 use std::fmt;
 use std::io::IsTerminal;
 
+use crate::figures::{bytes, grouped, percent, plural, time};
 use crate::gate::Gate;
 use crate::latency::Spectrum;
-use crate::report::figures::{bytes, grouped, percent, plural, three_digits, time};
+use crate::printable::printable_line;
+use crate::report::units::Unit;
 use crate::report::{MachineClock, ReadersReport, Report, Row, Verdict, plot};
 
 const WIDTH: usize = 100;
@@ -62,6 +64,9 @@ fn is_unicode(locale: Option<&str>) -> bool {
         None => !["C", "POSIX"].contains(&locale),
     }
 }
+
+/// A server that delivers less of what is due in a second was behind, even if all arrived in the end.
+const PACE_PERCENT_MIN: f64 = 95.0;
 
 /// A report that prints itself.
 #[derive(Debug)]
@@ -142,10 +147,10 @@ fn head(page: &mut Page<'_, '_>, report: &Report) -> fmt::Result {
     );
     page.row("connections", &who)?;
     let load = if run.messages_measured == 0 {
-        format!("none for {} s", three_digits(run.seconds))
+        format!("none for {}", Unit::Seconds.quantity(run.seconds))
     } else {
         let form = if run.text { "text" } else { "binary" };
-        format!("{} for {} s, {} ({form})", run.schedule, three_digits(run.seconds), run.content)
+        format!("{} for {}, {} ({form})", run.schedule, Unit::Seconds.quantity(run.seconds), run.content)
     };
     page.row("messages", &load)?;
     let environment = &report.environment;
@@ -218,9 +223,9 @@ fn timeline(page: &mut Page<'_, '_>, report: &Report) -> fmt::Result {
     let p99: Vec<f64> = rows.iter().map(|row| row.response.p99 as f64).collect();
     let begin = first.seconds - first.interval_seconds;
     page.heading(&format!(
-        "Over time, from {} s to {} s after the beginning",
-        three_digits(begin),
-        three_digits(last.seconds)
+        "Over time, from {} to {} after the beginning",
+        Unit::Seconds.quantity(begin),
+        Unit::Seconds.quantity(last.seconds)
     ))?;
     let room = PLOT_WIDTH - TEXT_AT;
     let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
@@ -242,9 +247,9 @@ fn deliveries(page: &mut Page<'_, '_>, report: &Report) -> fmt::Result {
     page.row(
         "connected",
         &format!(
-            "{} ready in {} s",
+            "{} ready in {}",
             plural(connect.connections, "connection"),
-            three_digits(connect.seconds)
+            Unit::Seconds.quantity(connect.seconds)
         ),
     )?;
     if messages.scheduled > 0 {
@@ -267,6 +272,11 @@ fn deliveries(page: &mut Page<'_, '_>, report: &Report) -> fmt::Result {
             grouped(deliveries.per_second.round() as u64)
         );
         page.row("delivered", &delivered)?;
+        let pace = deliveries.per_second * 100.0 / deliveries.due_per_second.max(1e-9);
+        if deliveries.due_per_second > 0.0 && pace < PACE_PERCENT_MIN {
+            let due = grouped(deliveries.due_per_second.round() as u64);
+            page.row("behind", &format!("{} % of the {due}/s that were due", percent(pace)))?;
+        }
     }
     let faults = faults(&[
         (deliveries.missing, "missing"),
@@ -352,25 +362,29 @@ fn costs(page: &mut Page<'_, '_>, report: &Report) -> fmt::Result {
     page.line(&line(
         "  server",
         [
-            cost.server_cpu_ns_per_delivery.map(nanoseconds),
+            cost.server_cpu_ns_per_delivery.map(mean(Unit::Nanoseconds)),
             cost.server_cpu_percent.map(percent),
-            cost.server_syscalls_per_delivery.map(few),
+            cost.server_syscalls_per_delivery.map(mean(Unit::Mean)),
             cost.server_resident_bytes.map(bytes),
         ],
     ))?;
     page.line(&line(
         "  this program",
         [
-            cost.own_cpu_ns_per_delivery.map(nanoseconds),
+            cost.own_cpu_ns_per_delivery.map(mean(Unit::Nanoseconds)),
             Some(percent(cost.own_cpu_percent)),
-            cost.own_syscalls_per_delivery.map(few),
+            cost.own_syscalls_per_delivery.map(mean(Unit::Mean)),
             None,
         ],
     ))?;
     if let (Some(cpu), Some(size)) =
         (connect.server_cpu_ns_per_connection, connect.server_resident_bytes_per_connection)
     {
-        let text = format!("{} of the server's CPU and {} resident", nanoseconds(cpu), bytes(size as u64));
+        let text = format!(
+            "{} of the server's CPU and {} resident",
+            Unit::Nanoseconds.quantity(cpu),
+            bytes(size as u64)
+        );
         page.row("a connection", &text)?;
     }
     if let Some(why) = &cost.server_syscalls_unknown {
@@ -379,14 +393,9 @@ fn costs(page: &mut Page<'_, '_>, report: &Report) -> fmt::Result {
     Ok(())
 }
 
-/// A mean time, which may be below a nanosecond.
-fn nanoseconds(ns: f64) -> String {
-    if ns < 1_000.0 { format!("{} ns", three_digits(ns)) } else { time(ns as u64) }
-}
-
-/// A small mean with three significant digits.
-fn few(value: f64) -> String {
-    if value >= 0.1 || value == 0.0 { three_digits(value) } else { format!("{value:.4}") }
+/// A mean, which may be below one.
+fn mean(unit: Unit) -> impl Fn(f64) -> String {
+    move |value| unit.quantity(value).to_string()
 }
 
 /// Only if there are several clocks, or one that went back.
@@ -428,7 +437,7 @@ fn gates(page: &mut Page<'_, '_>, report: &Report) -> fmt::Result {
             (Some(value), Err(_)) => value.to_string(),
             (None, _) => "no such figure".to_owned(),
         };
-        page.line(&format!("  {sign}  {:<widest$}  {measured}", clean(&outcome.gate)))?;
+        page.line(&format!("  {sign}  {:<widest$}  {measured}", printable_line(&outcome.gate)))?;
     }
     Ok(())
 }
@@ -460,16 +469,11 @@ fn verdict(page: &mut Page<'_, '_>, report: &Report) -> fmt::Result {
     Ok(())
 }
 
-/// Servers and command lines may say anything, and nothing of it may command the terminal.
-fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
-}
-
 /// Lines of at most `width` characters, at least one, broken between words where there are any.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
-    for word in clean(text).split(' ') {
+    for word in printable_line(text).split(' ') {
         let mut word: Vec<char> = word.chars().collect();
         if used > 0 && used + 1 + word.len() > width {
             lines.push(String::new());
@@ -502,9 +506,10 @@ mod tests {
     use super::*;
     use crate::observed::{Ended, Flight, Interval, Observed};
     use crate::process::Usage;
+    use crate::random::Random;
     use crate::reasons::Reasons;
-    use crate::report::fixture;
     use crate::report::seen::RunSeen;
+    use crate::testing::fixture;
 
     const PLAIN: Style = Style { color: false, unicode: false };
 
@@ -521,7 +526,6 @@ mod tests {
             cpu_ns: cpu_ms * 1_000_000,
             resident_bytes,
             syscalls: Some(cpu_ms),
-            ..fixture::USAGE
         };
         let samples = &mut seen.samples;
         for (sample, cpu_ms, resident) in [
@@ -547,15 +551,13 @@ mod tests {
 
     /// Times as they are in life: many short ones and a few long ones.
     fn intervals(seen: &mut RunSeen) {
-        let mut random = 7u64;
+        let mut random = Random::seeded(7);
         for index in 0..11u32 {
             let mut interval =
                 Interval { index, sent: 1_000, delivered: 10_000, connected: 13, ..Interval::default() };
             for slot in 0..1_000u64 {
-                random =
-                    random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                let part = (random >> 33) as f64 / f64::from(1u32 << 31);
-                let ns = (60_000.0 / (1.0 - part).powf(0.45) + 30_000.0 * part * f64::from(index)) as u64;
+                let part = random.unit();
+                let ns = (60_000.0 / part.powf(0.45) + 30_000.0 * part * f64::from(index)) as u64;
                 interval.response.record(ns);
                 interval.service.record(ns - 10_000);
                 interval.send_lag.record(9_000);
@@ -637,7 +639,7 @@ mod tests {
             "  faults            12 missing; 3 subscribers affected",
             "  foreign           2 messages of other runs on this topic",
             "  measured by       1 worker, 2 cores of A CPU",
-            "  server                         3.66 us                 4 %              0.0037            7.00 MiB",
+            "  server                         3.66 us                 4 %             0.00366            7.00 MiB",
             "  this program                   2.68 us                20 %              0.0357                   -",
             "  a connection      769 us of the server's CPU and 78.8 KiB resident",
             "  stalled           2 subscribers, 55 messages",

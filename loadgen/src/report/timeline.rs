@@ -214,7 +214,7 @@ fn percent_between(before: &Sample, now_ns: u64, server: &Usage) -> Option<f64> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
+    use crate::testing::fixture;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -298,7 +298,7 @@ mod tests {
     fn the_server_is_seen_in_the_row_that_ended_before_the_sample() {
         let mut timeline = timeline(1);
         let sample = |at_ms: u64, cpu_ms: u64, resident_bytes| {
-            let usage = Usage { cpu_ns: cpu_ms * 1_000_000, resident_bytes, ..fixture::USAGE };
+            let usage = Usage { cpu_ns: cpu_ms * 1_000_000, resident_bytes, ..Usage::default() };
             Sample { at_ns: 77_000_000_000 + at_ms * 1_000_000, server: Some(usage) }
         };
         timeline.sampled(Duration::from_millis(0), &sample(0, 100, 10));

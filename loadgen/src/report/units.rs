@@ -1,6 +1,8 @@
-//! Figures as people read them: three significant digits, and the unit that leaves one to three before the point.
+//! Figures that carry their units: three significant digits, and the unit that leaves one to three before the point.
 
 use std::fmt;
+
+use crate::figures::{self, Multiple, SIZES, THOUSANDS, TIMES, decimal, grouped, rounded};
 
 /// What a figure counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,16 +34,7 @@ impl fmt::Display for Quantity {
     }
 }
 
-const TIMES: [(f64, &str); 4] = [(1e9, "s"), (1e6, "ms"), (1e3, "us"), (1.0, "ns")];
-const RATES: [(f64, &str); 4] = [(1e9, "G/s"), (1e6, "M/s"), (1e3, "k/s"), (1.0, "/s")];
-const SIZES: [(f64, &str); 5] = [
-    ((1u64 << 40) as f64, "TiB"),
-    ((1u64 << 30) as f64, "GiB"),
-    ((1u64 << 20) as f64, "MiB"),
-    (1024.0, "KiB"),
-    (1.0, "B"),
-];
-const THOUSANDS: [(f64, &str); 4] = [(1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")];
+const RATES: [Multiple; 4] = [(1.0, "/s"), (1e3, "k/s"), (1e6, "M/s"), (1e9, "G/s")];
 
 impl Unit {
     pub(crate) fn quantity(self, value: f64) -> Quantity {
@@ -51,7 +44,7 @@ impl Unit {
             Self::Seconds => Quantity { number: digits(value), unit: "s" },
             Self::Mean => Quantity { number: digits(value), unit: "" },
             Self::Nanoseconds | Self::Bytes | Self::PerSecond => {
-                let (size, unit) = self.multiple(rounded(value));
+                let (size, unit) = self.multiple(value);
                 Quantity { number: digits(value / size), unit }
             }
         }
@@ -62,7 +55,7 @@ impl Unit {
         let of = if self == Self::Bytes { largest } else { value };
         let (size, unit) = self.multiple(of);
         // More digits than any step between ticks has, without what a sum of steps leaves behind.
-        let number = (value / size * 1e6).round() / 1e6;
+        let number = decimal(value / size, 6);
         match self {
             _ if value == 0.0 && self != Self::Seconds => "0".to_owned(),
             Self::PerSecond | Self::Count | Self::Mean => format!("{number}{}", unit.trim_end_matches("/s")),
@@ -71,8 +64,8 @@ impl Unit {
     }
 
     /// The multiple of the unit that suits `value`.
-    pub(crate) fn multiple(self, value: f64) -> (f64, &'static str) {
-        let table: &[(f64, &'static str)] = match self {
+    pub(crate) fn multiple(self, value: f64) -> Multiple {
+        let multiples: &[Multiple] = match self {
             Self::Nanoseconds => &TIMES,
             Self::Bytes => &SIZES,
             Self::PerSecond => &RATES,
@@ -80,8 +73,7 @@ impl Unit {
             Self::Percent => &[(1.0, "%")],
             Self::Seconds => &[(1.0, "s")],
         };
-        let smallest = table[table.len() - 1];
-        table.iter().copied().find(|&(size, _)| value.abs() >= size).unwrap_or(smallest)
+        figures::multiple(multiples, value)
     }
 }
 
@@ -99,37 +91,6 @@ fn digits(value: f64) -> String {
     format!("{value:.*}", places.clamp(0, 9) as usize)
 }
 
-/// Three significant digits below a thousand, whole numbers from there.
-fn rounded(value: f64) -> f64 {
-    if value.abs() >= 1000.0 || value == 0.0 || !value.is_finite() {
-        return value.round();
-    }
-    format!("{value:.2e}").parse().unwrap_or(value)
-}
-
-/// A whole number with spaces between its thousands.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.char_indices() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(' ');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-/// A text from outside without what would steer a terminal, turn the line's direction, or be no character of XML.
-pub(crate) fn printable(text: &str) -> String {
-    let hostile = |c: char| {
-        (c.is_control() && c != '\n')
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-            || matches!(c, '\u{fffe}' | '\u{ffff}')
-    };
-    text.replace(hostile, "\u{fffd}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +104,7 @@ mod tests {
             (Unit::Nanoseconds, 999.4, "999 ns"),
             (Unit::Nanoseconds, 999.6, "1.00 us"),
             (Unit::Nanoseconds, 9_996.0, "10.0 us"),
+            (Unit::Nanoseconds, 999_600.0, "1.00 ms"),
             (Unit::Nanoseconds, 12_345.0, "12.3 us"),
             (Unit::Nanoseconds, 9_876_543.0, "9.88 ms"),
             (Unit::Nanoseconds, 61e9, "61.0 s"),
@@ -172,11 +134,5 @@ mod tests {
         ] {
             assert_eq!(unit.tick(value, largest), text);
         }
-    }
-
-    #[test]
-    fn texts_lose_what_is_not_for_reading() {
-        assert_eq!(printable("a\u{1b}[31mb\u{202e}c\u{0}d\ne"), "a\u{fffd}[31mb\u{fffd}c\u{fffd}d\ne");
-        assert_eq!(printable("caf\u{e9} <b>"), "caf\u{e9} <b>");
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::figures::{grouped, percent, plural, time};
 use crate::observed::{Ended, Observed};
 use crate::plan::Plan;
-use crate::report::figures::{grouped, percent, plural, time};
 use crate::report::seen::RunSeen;
 use crate::report::{MachineClock, Report, Verdict};
 
@@ -43,9 +43,10 @@ fn doubts(plan: &Plan, seen: &RunSeen, report: &Report) -> Vec<String> {
     if lag > bounds.send_lag {
         doubts.push(format!(
             "1 % of the messages were sent {:.1} ms or more after they were due and could be sent, and at most {:.1} ms are \
-             allowed: this program was too slow",
+             allowed: this program was too slow, and waited {:.0} % of the time for a core that others used",
             lag.as_secs_f64() * 1e3,
             bounds.send_lag.as_secs_f64() * 1e3,
+            report.cost.own_waited_percent,
         ));
     }
     let (used, most) = (report.cost.own_cpu_percent, bounds.own_cpu_percent);
@@ -191,7 +192,7 @@ mod tests {
     use super::*;
     use crate::observed::{Clock, Counts, Interval};
     use crate::reasons::Reasons;
-    use crate::report::fixture;
+    use crate::testing::fixture;
 
     type Change = fn(&mut Plan, &mut RunSeen, &mut Observed);
 
@@ -231,12 +232,16 @@ mod tests {
                 Verdict::Invalid,
                 "2 of 13 connections (15.4 %) did not become ready, and at most 0 % are allowed (1 x refused)",
             ),
-            (|_, seen, _| seen.sent -= 1, Verdict::Invalid, "1 message was not sent: the server takes no more from publishers"),
+            (
+                |_, seen, _| seen.sent -= 1,
+                Verdict::Invalid,
+                "1 message was not sent: the server takes no more from publishers",
+            ),
             (|_, seen, _| seen.sent -= 2_000, Verdict::Invalid, "2 000 messages were not sent"),
             (
                 |_, seen, _| lag(seen, 2, 25_000_000),
                 Verdict::Invalid,
-                "1 % of the messages were sent 25.0 ms or more after they were due, and at most 10.0 ms are allowed",
+                "1 % of the messages were sent 25.0 ms or more after they were due and could be sent, and at most 10.0 ms",
             ),
             (
                 |_, seen, _| seen.own_cpu_percent = 99.0,

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::table::outcome;
+use crate::figures::grouped;
 use crate::report::{Report, Verdict};
 use crate::run::RunError;
-use crate::words::grouped;
 
 /// Why a value was run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub fn reason(&self) -> &str {
+    pub(crate) fn reason(&self) -> &str {
         let (Self::Gate(reason) | Self::Broken(reason) | Self::Invalid(reason) | Self::NoRun(reason)) = self;
         reason
     }
@@ -88,31 +88,17 @@ impl Step {
         format!("{}: {}", grouped(self.value.round() as u64), outcome(self))
     }
 
-    pub fn passed(&self) -> bool {
+    pub(crate) fn passed(&self) -> bool {
         self.fault.is_none()
     }
 }
 
 fn fault(report: &Report) -> Option<Fault> {
-    let reasons = || report.reasons.join("; ");
-    match report.verdict {
-        Verdict::Pass => None,
-        Verdict::Broken => Some(Fault::Broken(reasons())),
-        Verdict::Invalid => Some(Fault::Invalid(reasons())),
-        Verdict::Gate => {
-            let broken = report.gates.iter().filter(|outcome| !outcome.holds);
-            let gates: Vec<_> = broken
-                .map(|outcome| match outcome.measured {
-                    Some(measured) => format!("{} does not hold: {}", outcome.gate, short(measured)),
-                    None => format!("{} does not hold: the run has no such figure", outcome.gate),
-                })
-                .collect();
-            Some(Fault::Gate(gates.join("; ")))
-        }
-    }
-}
-
-/// A measured figure with no more than four digits behind the point.
-fn short(figure: f64) -> String {
-    ((figure * 1e4).round() / 1e4).to_string()
+    let fault = match report.verdict {
+        Verdict::Pass => return None,
+        Verdict::Gate => Fault::Gate,
+        Verdict::Broken => Fault::Broken,
+        Verdict::Invalid => Fault::Invalid,
+    };
+    Some(fault(report.reasons.join("; ")))
 }

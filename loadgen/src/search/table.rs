@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Fault, Knee, Limit, Purpose, Step, Subject};
-use crate::words::{grouped, plural, time};
+use crate::figures::{grouped, plural, time};
 
 /// A search that prints itself.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ fn conclusion(f: &mut fmt::Formatter<'_>, knee: &Knee) -> fmt::Result {
 }
 
 impl Limit {
-    pub fn reason(&self) -> Option<&str> {
+    pub(crate) fn reason(&self) -> Option<&str> {
         match self {
             Self::Server(reason) | Self::Generator(reason) => Some(reason),
             Self::NotReached => None,

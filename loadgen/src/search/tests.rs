@@ -1,7 +1,7 @@
 use super::*;
 use crate::latency::Spectrum;
 use crate::report::Verdict;
-use crate::testing::{failing, judged, report};
+use crate::testing::fixture::{failing, judged, passing};
 
 use proptest::prelude::*;
 
@@ -11,7 +11,7 @@ const RANGE: Range =
 /// A server whose 99th percentile passes 5 ms above `knee`.
 fn server(knee: f64) -> impl FnMut(f64) -> Result<Report, RunError> {
     move |rate| {
-        let mut report = report(rate, 10);
+        let mut report = passing(rate, 10);
         report.latency_ns.response = Spectrum { count: 1, p50: 100_000, p99: 900_000, ..Spectrum::default() };
         report.cost.server_cpu_ns_per_delivery = Some(321.25);
         Ok(if rate > knee { failing(report, "p99<5ms", 7.125) } else { report })
@@ -45,7 +45,7 @@ fn the_knee_is_between_a_pass_and_a_fail_that_are_close() {
         [100., 200., 400., 800., 1600., 1600., 1200., 1200., 1000., 1100., 1100., 1050., 1050., 1000.]
     );
     assert_eq!((knee.passes, knee.fails), (Some(1000.0), Some(1050.0)));
-    assert_eq!(knee.limit, Limit::Server("p99<5ms does not hold: 7.125".to_owned()));
+    assert_eq!(knee.limit, Limit::Server("p99<5ms was required, and it is 7.125 ms".to_owned()));
     assert_eq!(knee.contradictions, 0);
     assert_eq!(knee.steps.last().map(|step| (step.purpose, step.passed())), Some((Purpose::Confirm, true)));
 }
@@ -85,7 +85,7 @@ fn what_cannot_be_confirmed_is_not_the_knee() {
 #[test]
 fn an_invalid_run_is_the_generators_limit_and_not_the_servers() {
     let knee = found(|rate| {
-        let report = report(rate, 10);
+        let report = passing(rate, 10);
         Ok(if rate > 5000.0 { judged(report, Verdict::Invalid, "the generator ran at 99 %") } else { report })
     });
     assert_eq!(knee.limit, Limit::Generator("the generator ran at 99 %".to_owned()));
@@ -96,12 +96,12 @@ fn an_invalid_run_is_the_generators_limit_and_not_the_servers() {
 #[test]
 fn broken_delivery_and_refused_connections_are_the_servers_limit() {
     let broken = found(|rate| {
-        let report = report(rate, 10);
+        let report = passing(rate, 10);
         Ok(if rate > 5000.0 { judged(report, Verdict::Broken, "7 missing") } else { report })
     });
     assert_eq!(broken.limit, Limit::Server("7 missing".to_owned()));
     let refused = found(|rate| {
-        if rate > 5000.0 { Err(RunError::NotReady("refused".to_owned())) } else { Ok(report(rate, 10)) }
+        if rate > 5000.0 { Err(RunError::NotReady("refused".to_owned())) } else { Ok(passing(rate, 10)) }
     });
     assert_eq!(refused.limit, Limit::Server("refused".to_owned()));
     assert!(refused.steps.iter().any(|step| step.verdict.is_none() && step.p99_ns.is_none()));
@@ -115,7 +115,10 @@ fn a_range_without_a_knee_says_so() {
     let knee = found(server(1.0));
     assert_eq!((knee.passes, knee.fails, knee.steps.len()), (None, Some(100.0), 2));
     let text = Table(&knee).to_string();
-    assert!(text.contains("100 messages/s fail (p99<5ms does not hold: 7.125). Begin lower."), "{text}");
+    assert!(
+        text.contains("100 messages/s fail (p99<5ms was required, and it is 7.125 ms). Begin lower."),
+        "{text}"
+    );
 }
 
 #[test]

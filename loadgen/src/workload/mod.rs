@@ -239,13 +239,13 @@ impl Workload {
     }
 
     /// The same load with so many messages a second.
-    pub fn with_rate(mut self, per_second: f64) -> Self {
+    pub(crate) fn with_rate(mut self, per_second: f64) -> Self {
         self.rate = Some(per_second);
         self
     }
 
     /// The same load with so many subscribers.
-    pub fn with_subscribers(mut self, subscribers: usize) -> Self {
+    pub(crate) fn with_subscribers(mut self, subscribers: usize) -> Self {
         self.subscribers = Some(subscribers);
         self
     }

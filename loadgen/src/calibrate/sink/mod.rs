@@ -72,7 +72,7 @@ impl NullSink {
     ///
     /// # Errors
     /// When the sink has ended, which it does by itself only when its ring breaks.
-    pub fn cpu_ns(&self) -> io::Result<u64> {
+    pub(crate) fn cpu_ns(&self) -> io::Result<u64> {
         self.clock.cpu_ns()
     }
 }

@@ -1,5 +1,7 @@
 //! Axes: from values to pixels, and where the ticks stand.
 
+use crate::figures::decimal;
+
 /// How far apart two values stand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Spacing {
@@ -113,7 +115,7 @@ pub(super) fn time_label(seconds: f64, high: f64) -> String {
         ..10_800.0 => (60.0, "min"),
         _ => (3600.0, "h"),
     };
-    format!("{} {unit}", (seconds / size * 1000.0).round() / 1000.0)
+    format!("{} {unit}", decimal(seconds / size, 3))
 }
 
 #[cfg(test)]

@@ -22,9 +22,10 @@ mod timeline;
 
 use maud::{Markup, PreEscaped, html};
 
+use crate::printable::printable;
 use crate::report::Report;
 use crate::report::compare::Comparison;
-use crate::report::units::{Unit, printable};
+use crate::report::units::Unit;
 use spectrum::Source;
 
 const STYLE: &str = include_str!("style.css");
@@ -142,8 +143,8 @@ mod tests {
     use roxmltree::{Document, ParsingOptions};
 
     use super::*;
-    use crate::report::sample::{self, Shape};
     use crate::report::{Row, Verdict};
+    use crate::testing::sample::{self, Shape};
 
     fn parsed(page: &str) -> Document<'_> {
         let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };

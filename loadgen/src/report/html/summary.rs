@@ -2,8 +2,9 @@
 
 use maud::{Markup, html};
 
+use crate::figures::{grouped, plural};
 use crate::report::html::value;
-use crate::report::units::{Unit, grouped};
+use crate::report::units::Unit;
 use crate::report::{Report, Verdict};
 
 /// Title, verdict, and where it ran.
@@ -62,11 +63,12 @@ fn judgement(report: &Report) -> Markup {
 /// The run in one sentence.
 fn sentence(report: &Report) -> String {
     let run = &report.run;
-    let rooms = if run.rooms > 1 { format!(" in {}", plural(run.rooms, "room")) } else { String::new() };
+    let rooms =
+        if run.rooms > 1 { format!(" in {}", plural(run.rooms as u64, "room")) } else { String::new() };
     format!(
         "{}{rooms}, {}, {} of {}, for {}.",
-        plural(run.subscribers, "subscriber"),
-        plural(run.publishers, "publisher"),
+        plural(run.subscribers as u64, "subscriber"),
+        plural(run.publishers as u64, "publisher"),
         run.schedule,
         run.content,
         Unit::Seconds.quantity(run.seconds)
@@ -78,12 +80,12 @@ fn machine(report: &Report) -> String {
     let mut texts = vec![
         environment.kernel.clone(),
         environment.cpu.clone(),
-        plural(environment.cores, "core"),
+        plural(environment.cores as u64, "core"),
         Unit::Bytes.quantity(environment.memory_bytes as f64).to_string(),
-        plural(run.workers, "worker"),
+        plural(run.workers as u64, "worker"),
     ];
     if run.machines > 1 {
-        texts.push(plural(run.machines, "machine"));
+        texts.push(plural(run.machines as u64, "machine"));
     }
     texts.retain(|text| !text.is_empty());
     texts.join(" \u{b7} ")
@@ -98,11 +100,6 @@ pub(super) fn moment(rfc3339: &str) -> String {
         }
         _ => rfc3339.to_owned(),
     }
-}
-
-fn plural(count: usize, thing: &str) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{} {thing}{s}", grouped(count as u64))
 }
 
 /// One figure, large.
@@ -178,7 +175,7 @@ fn headlines(report: &Report) -> [Tile; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::testing::sample;
 
     #[test]
     fn moments_are_for_people() {

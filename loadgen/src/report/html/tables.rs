@@ -346,7 +346,7 @@ pub(super) fn meanings() -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::testing::sample;
 
     #[test]
     fn faults_alarm() {

@@ -198,7 +198,7 @@ fn description(rows: &[Row], clock: &Clock) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::testing::sample;
 
     #[test]
     fn warm_up_ends_at_zero_and_silence_is_a_gap() {

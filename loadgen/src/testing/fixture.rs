@@ -1,21 +1,15 @@
-//! Plans, runs and reports for the tests of this folder.
+//! One run: its plan, what was seen of it, and its report.
 
 use std::time::Duration;
 
-use crate::dialect::Dialect;
+use super::SECOND;
+use crate::gate::{Gate, Outcome};
 use crate::gather::Gathered;
-use crate::payload::Content;
-use crate::plan::{Bounds, Pace, Place, Plan, Readers, Rooms, Server, Target};
-use crate::process::Usage;
+use crate::plan::{Bounds, Plan, Target};
 use crate::reasons::Reasons;
 use crate::report::seen::{RunSeen, Sample, Samples};
-use crate::report::{Environment, ReadersReport, Report};
+use crate::report::{Connect, Cost, Deliveries, Environment, Messages, ReadersReport, Report, Verdict};
 use crate::schedule::{Schedule, Shape};
-
-pub(crate) const USAGE: Usage =
-    Usage { cpu_ns: 0, resident_bytes: 0, syscalls: None, threads: 1, context_switches: 0 };
-
-const SECOND: Duration = Duration::from_secs(1);
 
 fn schedule(messages_per_second: f64) -> Schedule {
     Schedule::new(Shape::Constant, messages_per_second, 3, SECOND, 10 * SECOND)
@@ -30,19 +24,9 @@ pub(crate) fn plan() -> Plan {
             publish: "ws://127.0.0.1:9000/pub/demo".to_owned(),
             topic: "demo".to_owned(),
         },
-        dialect: Dialect::Raw,
-        rooms: Rooms { count: 1, subscribers: 10, publishers: 3 },
-        readers: Readers::default(),
-        pace: Pace { in_flight_max: 256, per_second: None, timeout: 10 * SECOND },
         schedule: schedule(1_000.0),
-        content: Content::filler("64".parse().expect("a size"), 1.0),
-        text: false,
-        drain: 5 * SECOND,
-        interval: SECOND,
-        place: Place::default(),
-        server: Server::default(),
         bounds: Bounds { send_lag: Duration::from_millis(10), own_cpu_percent: 98.0, unready_percent: 0.0 },
-        gates: Vec::new(),
+        ..super::plan(10, 3, 1)
     }
 }
 
@@ -69,6 +53,7 @@ pub(crate) fn seen(plan: &Plan) -> RunSeen {
         gathered: Gathered::new(plan, 1, vec![10]),
         stopped_at_ns: None,
         own_cpu_percent: 20.0,
+        own_waited_percent: 0.0,
         server_syscalls_unknown: None,
         clocks: Vec::new(),
         workers: 1,
@@ -85,6 +70,39 @@ pub(crate) fn report() -> Report {
 pub(crate) fn bare_report() -> Report {
     let plan = idle_plan();
     Report::new(&plan, &seen(&plan))
+}
+
+/// Of a run that passed: so many messages a second to so many subscribers, for one second.
+pub(crate) fn passing(messages_per_second: f64, subscribers: usize) -> Report {
+    let sent = messages_per_second.round() as u64;
+    let expected = sent * subscribers as u64;
+    let mut report = bare_report();
+    report.run.subscribers = subscribers;
+    report.run.messages_per_second = messages_per_second;
+    report.run.messages_measured = sent;
+    report.run.seconds = 1.0;
+    report.connect = Connect { connections: subscribers as u64 + 1, seconds: 0.5, ..report.connect };
+    report.messages = Messages { scheduled: sent, sent, complete: sent };
+    report.deliveries =
+        Deliveries { expected, delivered: expected, per_second: expected as f64, ..report.deliveries };
+    report.cost = Cost { own_cpu_ns_per_delivery: Some(50.0), own_cpu_percent: 40.0, ..Cost::default() };
+    report
+}
+
+/// The same with a gate that does not hold.
+pub(crate) fn failing(mut report: Report, gate: &str, measured: f64) -> Report {
+    let missed = Outcome { gate: gate.to_owned(), measured: Some(measured), holds: false };
+    let reason = Gate::parse(gate).expect("a gate").sentence(&missed);
+    let held = Outcome { gate: "missing==0".to_owned(), measured: Some(0.0), holds: true };
+    report.gates = vec![held, missed];
+    judged(report, Verdict::Gate, &reason)
+}
+
+/// The same with another verdict.
+pub(crate) fn judged(mut report: Report, verdict: Verdict, reason: &str) -> Report {
+    report.verdict = verdict;
+    report.reasons = vec![reason.to_owned()];
+    report
 }
 
 pub(crate) fn readers(kind: &str) -> ReadersReport {

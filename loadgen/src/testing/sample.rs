@@ -1,32 +1,20 @@
-//! Reports as runs make them, without a run: what tests look at.
+//! Reports as long runs make them, full of figures.
 
+use super::fixture;
 use crate::gate::Outcome;
 use crate::latency::{Latency, Spectrum};
+use crate::random::Random;
 use crate::reasons::Reasons;
 use crate::report::{
-    Clocks, Connect, Cost, Deliveries, Environment, FORMAT, Histograms, MachineClock, Messages, Parameters,
-    ReadersReport, Report, Row, Spectra, Verdict,
+    Clocks, Connect, Cost, Deliveries, Environment, Histograms, MachineClock, Messages, Parameters,
+    ReadersReport, Report, Row, Verdict,
 };
 
-/// Numbers that look random and are the same each time (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    /// From 0 to 1, without either.
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64 + 1e-17
-    }
-
-    /// Around `median`, with a tail: one in a thousand is up to twenty times as long.
-    fn latency(&mut self, median: f64, sigma: f64) -> u64 {
-        let normal = (-2.0 * self.uniform().ln()).sqrt() * (std::f64::consts::TAU * self.uniform()).cos();
-        let tail = if self.uniform() < 0.001 { 1.0 + 19.0 * self.uniform() } else { 1.0 };
-        (median * (sigma * normal).exp() * tail) as u64
-    }
+/// Around `median`, with a tail: one in a thousand is up to twenty times as long.
+fn latency(random: &mut Random, median: f64, sigma: f64) -> u64 {
+    let normal = random.normal();
+    let tail = if random.unit() < 0.001 { 1.0 + 19.0 * random.unit() } else { 1.0 };
+    (median * (sigma * normal).exp() * tail) as u64
 }
 
 /// What a run is to look like.
@@ -68,19 +56,18 @@ pub(crate) fn passing() -> Report {
 }
 
 pub(crate) fn shaped(shape: &Shape) -> Report {
-    let mut dice = Dice(shape.seed);
+    let mut random = Random::seeded(shape.seed);
     let mut histograms = Histograms::default();
     let timeline: Vec<Row> =
-        (0..shape.intervals).map(|index| interval(shape, index, &mut dice, &mut histograms)).collect();
+        (0..shape.intervals).map(|index| interval(shape, index, &mut random, &mut histograms)).collect();
     let measured: Vec<&Row> = timeline.iter().filter(|row| !row.warmup).collect();
     let seconds = measured.len() as f64 * shape.interval_seconds;
     let sent = measured.iter().map(|row| row.sent).sum::<u64>();
     let delivered = sent * SUBSCRIBERS;
     let mut connect = Latency::default();
-    (0..SUBSCRIBERS).for_each(|_| connect.record(dice.latency(900_000.0, 0.5)));
+    (0..SUBSCRIBERS).for_each(|_| connect.record(latency(&mut random, 900_000.0, 0.5)));
+    let base = fixture::report();
     Report {
-        format: FORMAT,
-        version: "0.1.0".to_owned(),
         title: "market data".to_owned(),
         environment: environment(),
         verdict: Verdict::Pass,
@@ -103,28 +90,17 @@ pub(crate) fn shaped(shape: &Shape) -> Report {
             expected: delivered,
             delivered,
             per_second: delivered as f64 / seconds,
-            missing: 0,
-            announced: 0,
-            duplicate: 0,
-            reordered: 0,
-            corrupt: 0,
-            misrouted: 0,
-            foreign: 0,
-            subscribers_affected: 0,
-            subscribers_lost: 0,
-            publishers_lost: 0,
-            lost: Reasons::default(),
+            ..base.deliveries
         },
-        latency_ns: spectra(&histograms),
-        readers: Vec::new(),
+        latency_ns: histograms.spectra(),
         cost: cost(shape),
-        clocks: Clocks::default(),
         timeline,
         histograms,
+        ..base
     }
 }
 
-fn interval(shape: &Shape, index: usize, dice: &mut Dice, all: &mut Histograms) -> Row {
+fn interval(shape: &Shape, index: usize, random: &mut Random, all: &mut Histograms) -> Row {
     let mut own = Latency::default();
     let mut lag_max = 0;
     let stalled = shape.stall_at == Some(index);
@@ -134,15 +110,15 @@ fn interval(shape: &Shape, index: usize, dice: &mut Dice, all: &mut Histograms) 
     for message in 0..messages {
         // Those that waited longest come first.
         let wait = (late_ns - message as f64 * 1e9 / RATE as f64).max(0.0);
-        let (lag, flight) = (dice.latency(9_000.0, 0.6), dice.latency(shape.median_ns, shape.sigma));
+        let (lag, flight) = (latency(random, 9_000.0, 0.6), latency(random, shape.median_ns, shape.sigma));
         let response = flight + lag + wait as u64;
         lag_max = lag_max.max(lag);
         own.record(response);
         all.send_lag.record(lag);
         all.service.record(response - lag);
         all.to_first.record((response as f64 * 0.32) as u64);
-        all.to_last.record((response as f64 * (2.1 + dice.uniform())) as u64);
-        all.spread.record((response as f64 * (1.6 + dice.uniform())) as u64);
+        all.to_last.record((response as f64 * (2.1 + random.unit())) as u64);
+        all.spread.record((response as f64 * (1.6 + random.unit())) as u64);
     }
     // About every delivery of the run, at the cost of one in a thousand.
     let mut weighted = own.clone();
@@ -151,7 +127,7 @@ fn interval(shape: &Shape, index: usize, dice: &mut Dice, all: &mut Histograms) 
         weighted.merge(&half);
     }
     all.response.merge(&weighted);
-    let wobble = 1.0 + 0.02 * (dice.uniform() - 0.5);
+    let wobble = 1.0 + 0.02 * (random.unit() - 0.5);
     let deliveries = if stalled { 0 } else { sent * SUBSCRIBERS * if late_ns > 0.0 { 2 } else { 1 } };
     let seconds = (index + 1) as f64 * shape.interval_seconds;
     Row {
@@ -174,18 +150,6 @@ fn interval(shape: &Shape, index: usize, dice: &mut Dice, all: &mut Histograms) 
     }
 }
 
-fn spectra(histograms: &Histograms) -> Spectra {
-    Spectra {
-        response: histograms.response.spectrum(),
-        service: histograms.service.spectrum(),
-        send_lag: histograms.send_lag.spectrum(),
-        own_lag: histograms.send_lag.spectrum(),
-        to_first: histograms.to_first.spectrum(),
-        to_last: histograms.to_last.spectrum(),
-        spread: histograms.spread.spectrum(),
-    }
-}
-
 fn cost(shape: &Shape) -> Cost {
     Cost {
         server_cpu_ns_per_delivery: Some(shape.server_cpu_ns_per_delivery),
@@ -195,6 +159,7 @@ fn cost(shape: &Shape) -> Cost {
         server_syscalls_unknown: Some("the kernel does not let this user count them".to_owned()),
         own_cpu_ns_per_delivery: Some(233.0),
         own_cpu_percent: 31.0,
+        own_waited_percent: 0.4,
         own_syscalls_per_delivery: Some(0.0213),
     }
 }
@@ -257,34 +222,20 @@ pub(crate) fn broken() -> Report {
     report.deliveries.lost = lost(12, "closed with 1008: \"slow consumer\"");
     report.readers = vec![
         ReadersReport {
-            kind: "stalled".to_owned(),
             subscribers: 20,
             delivered: 48_012,
-            missing: 0,
-            announced: 0,
-            duplicate: 0,
-            reordered: 0,
-            corrupt: 0,
             lost: lost(20, "closed with 1008: \"slow consumer\""),
-            latency_ns: None,
-            left: 0,
-            returned: 0,
-            all_back_ns: None,
+            ..fixture::readers("stalled")
         },
         ReadersReport {
-            kind: "returning".to_owned(),
             subscribers: 50,
             delivered: 1_420_511,
-            missing: 0,
             announced: 81,
-            duplicate: 0,
-            reordered: 0,
-            corrupt: 0,
-            lost: Reasons::default(),
             latency_ns: Some(Spectrum { count: 50, ..report.connect.latency_ns }),
             left: 50,
             returned: 50,
             all_back_ns: Some(412_000_000),
+            ..fixture::readers("returning")
         },
     ];
     report.clocks = Clocks {
