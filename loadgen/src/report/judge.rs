@@ -104,7 +104,7 @@ fn deliveries(plan: &Plan, seen: &RunSeen) -> Deliveries {
     let total = seen.gathered.total();
     let counts = &total.counts;
     // Until the last delivery if that came late; a server that was done early has not delivered faster.
-    let over = seen.stopped_at_ns.unwrap_or(plan.schedule.end());
+    let over = seen.stopped_at_ns.unwrap_or_else(|| plan.schedule.end());
     let until = total.last_delivery.max(over);
     let elapsed_ns = until.saturating_sub(plan.schedule.measured_from()).max(1);
     Deliveries {
