@@ -7,7 +7,8 @@ use crate::worker::Measuring;
 /// Something that all of a kind do at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Act {
-    Stall,
+    /// Stalled ones stop reading, and slow ones begin to read slowly.
+    Begin,
     Pause,
     Resume,
     Storm,
@@ -43,9 +44,7 @@ impl Behaviour {
         let readers = &plan.readers;
         let pause_at = begun + readers.pause_at.as_nanos() as u64;
         let mut acts = Vec::new();
-        if !stalled.is_empty() {
-            acts.push((begun, Act::Stall));
-        }
+        acts.push((begun, Act::Begin));
         if !pausing.is_empty() {
             acts.push((pause_at, Act::Pause));
             acts.push((pause_at + readers.pause_for.as_nanos() as u64, Act::Resume));
@@ -78,7 +77,10 @@ impl Behaviour {
     ) -> Option<u64> {
         while let Some((_, act)) = self.acts.pop_if(|&mut (at, _)| at <= now) {
             match act {
-                Act::Stall => self.stalled.iter().for_each(|&number| connections.pause_subscriber(number)),
+                Act::Begin => {
+                    connections.begin_slowness();
+                    self.stalled.iter().for_each(|&number| connections.pause_subscriber(number));
+                }
                 Act::Pause => self.pausing.iter().for_each(|&number| connections.pause_subscriber(number)),
                 Act::Resume => {
                     measuring.resume(now);

@@ -175,7 +175,10 @@ impl Search {
                 "a search needs to know what must hold; say it with --require, such as 'p99<5ms'".to_owned()
             );
         }
+        let Output { live, csv, hgrm, hlog, html, .. } = self.run.output();
+        let is_for_one_run = *live || [csv, hgrm, hlog, html].iter().any(|file| file.is_some());
         let rules = [
+            (!is_for_one_run, "a search has many runs: of the output flags it takes --json only"),
             (self.from >= 1.0 && self.from <= self.to, "--from must be at least 1, and at most --to"),
             ((1.01..=100.0).contains(&self.step_factor), "--step-factor must be from 1.01 to 100"),
             (self.precision > 0.0 && self.precision < 1.0, "--precision must be between 0 and 1"),
@@ -632,6 +635,7 @@ mod tests {
             ("subscribers --from 0 --to 2 --require a", "is no number that --raise could go to"),
             ("rate --from 1 --to 2 --step-factor 1 --require a", "--step-factor must be"),
             ("rate --from 1 --to 2 --precision 1 --require a", "--precision must be"),
+            ("rate --from 1 --to 2 --require a --html x", "it takes --json only"),
         ] {
             let arguments = arguments.replace("--require a", "--require p99<5ms");
             let error = search(&arguments).expect_err(&arguments);

@@ -142,7 +142,7 @@ impl<H: Host> Agent<H> {
             (Some(_), Some(_)) => return Err("the coordinator's secret is not this agent's".to_owned()),
             (Some(_), None) => {
                 return Err(format!(
-                    "this agent wants a secret: give the coordinator the same in {} or with --secret-file",
+                    "this agent wants a secret: give the coordinator the same in the variable {}",
                     SECRET_VARIABLE
                 ));
             }

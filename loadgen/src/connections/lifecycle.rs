@@ -137,7 +137,7 @@ impl Connections {
             self.table[conn.index()]
         {
             self.bytes += len as u64;
-            if self.plan.readers.slow > 0 && self.reader(subscriber) == Reader::Slow {
+            if self.readings.is_slow_now() && self.reader(subscriber) == Reader::Slow {
                 self.has_read_slowly(conn, len, now);
             }
         }

@@ -24,15 +24,26 @@ pub(super) struct Readings {
     paused: HashMap<ConnId, Reading>,
     /// When slow ones may read on, in the driver's time.
     wake: BinaryHeap<Reverse<(u64, ConnId)>>,
+    /// Slow ones read slowly from now on.
+    is_slow_now: bool,
 }
 
 impl Readings {
+    pub(super) fn is_slow_now(&self) -> bool {
+        self.is_slow_now
+    }
+
     pub(super) fn forget(&mut self, conn: ConnId) {
         self.paused.remove(&conn);
     }
 }
 
 impl Connections {
+    /// The measurement begins: what came before was read as it came.
+    pub(crate) fn begin_slowness(&mut self) {
+        self.readings.is_slow_now = self.plan.readers.slow > 0;
+    }
+
     /// A subscriber stops reading until [`Self::resume_subscriber`].
     pub(crate) fn pause_subscriber(&mut self, subscriber: usize) {
         if let Some(conn) = self.subscribers[subscriber] {

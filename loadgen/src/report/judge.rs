@@ -10,6 +10,9 @@ use crate::report::{
     Verdict, verdict,
 };
 
+/// Less processor time than this is not shared out.
+const CPU_NS_MIN: u64 = 50_000_000;
+
 impl Report {
     /// All figures of a run, and the verdict that they make.
     pub fn new(plan: &Plan, seen: &RunSeen) -> Self {
@@ -90,7 +93,11 @@ fn connect(seen: &RunSeen) -> Connect {
         connections: seen.ready,
         seconds: nanoseconds(&samples.idle, &samples.ready) / 1e9,
         latency_ns: seen.gathered.total().connect.spectrum(),
-        server_cpu_ns_per_connection: server.and_then(|(idle, ready)| each(ready.cpu_since(&idle))),
+        // Processor time is known in steps of 10 ms: a few of them say nothing.
+        server_cpu_ns_per_connection: server
+            .map(|(idle, ready)| ready.cpu_since(&idle))
+            .filter(|&used| used >= CPU_NS_MIN)
+            .and_then(each),
         // A server that has had so many connections before may take them all without growing.
         server_resident_bytes_per_connection: server
             .and_then(|(idle, ready)| ready.resident_bytes.checked_sub(idle.resident_bytes))

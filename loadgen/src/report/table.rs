@@ -115,7 +115,7 @@ impl Page<'_, '_> {
 
     /// A name, and a text that goes on in the lines below where it does not fit.
     fn row(&mut self, name: &str, text: &str) -> fmt::Result {
-        let mut name = format!("  {name}");
+        let mut name = format!("  {name} ");
         for line in wrapped(text, WIDTH - TEXT_AT) {
             self.line(&format!("{name:<TEXT_AT$}{line}"))?;
             name.clear();
@@ -530,7 +530,7 @@ mod tests {
         let samples = &mut seen.samples;
         for (sample, cpu_ms, resident) in [
             (&mut samples.idle, 10, 5 << 20),
-            (&mut samples.ready, 20, 6 << 20),
+            (&mut samples.ready, 110, 6 << 20),
             (&mut samples.begun, 30, 6 << 20),
             (&mut samples.published, 430, 7 << 20),
             (&mut samples.drained, 440, 7 << 20),
@@ -641,7 +641,7 @@ mod tests {
             "  measured by       1 worker, 2 cores of A CPU",
             "  server                         3.66 us                 4 %             0.00366            7.00 MiB",
             "  this program                   2.68 us                20 %              0.0357                   -",
-            "  a connection      769 us of the server's CPU and 78.8 KiB resident",
+            "  a connection      7.69 ms of the server's CPU and 78.8 KiB resident",
             "  stalled           2 subscribers, 55 messages",
             "                    4 left, 4 came back, all within 4.00 ms",
             "  east-1            -52.0 us before and -51.0 us after the run, give or take 9.00 us",
