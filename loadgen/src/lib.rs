@@ -14,11 +14,11 @@
 //!
 //! - [`options`], [`workload`], [`plan`]: what a user asks for, and what it means
 //! - [`run`](mod@run), [`preflight`], [`party`]: the director of a run, and what it says to its workers
-//! - [`worker`], `behaviour`: a thread with a ring, and what its connections do when
+//! - [`worker`]: a thread with a ring; what it publishes, and what its subscribers do besides reading
 //! - `connections`, [`dialect`]: sockets, handshakes and frames, and what servers want to hear
-//! - [`schedule`], `publishers`, [`payload`]: when each message is due, and what it carries
-//! - `tally`, with `cursor`, `broadcast` and [`latency`]: every delivery, judged and timed
-//! - [`observed`], `merge`, [`gather`], `flights`: what all workers saw, put together
+//! - [`schedule`], [`payload`]: when each message is due, and what it carries
+//! - `tally`, with [`latency`]: every delivery, judged and timed
+//! - [`observed`], [`gather`]: what all workers saw, put together
 //! - [`process`]: what the server and this program used
 //! - [`report`], [`gate`]: the figures and the verdict, for people and for other tools
 //! - [`progress`], [`live`], [`interrupt`]: a run while it lasts
@@ -39,20 +39,15 @@
 #![forbid(unsafe_code)]
 
 pub mod agents;
-mod behaviour;
-mod broadcast;
 pub mod calibrate;
 mod connections;
-mod cursor;
 pub mod dialect;
 mod figures;
-mod flights;
 pub mod gate;
 pub mod gather;
 pub mod interrupt;
 pub mod latency;
 pub mod live;
-mod merge;
 pub mod observed;
 pub mod options;
 pub mod party;
@@ -62,7 +57,6 @@ pub mod preflight;
 mod printable;
 pub mod process;
 pub mod progress;
-mod publishers;
 pub mod random;
 pub mod reasons;
 pub mod report;

@@ -1,8 +1,13 @@
 //! What the director of a run collects from all workers, while the run goes and at its end.
+//!
+//! - `flights`: messages on their way, as all workers saw them
+//! - `merge`: counts added, histograms merged
+
+mod flights;
+mod merge;
 
 use std::time::Duration;
 
-use crate::flights::Flights;
 use crate::latency::Latency;
 use crate::observed::{Clock, Interval, Observed};
 use crate::plan::Plan;
@@ -10,6 +15,7 @@ use crate::report::Row;
 use crate::report::hlog::Logged;
 use crate::report::seen::Sample;
 use crate::report::timeline::Timeline;
+use flights::Flights;
 
 /// Intervals, messages and totals of all workers, merged as they come. Memory does not grow but for the time line.
 #[derive(Clone, Debug)]

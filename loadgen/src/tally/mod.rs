@@ -1,13 +1,19 @@
 //! Every delivery, judged and timed.
+//!
+//! - `cursor`: what one subscriber has seen of one publisher
+//! - `broadcast`: one message as all subscribers see it
 
-use crate::broadcast::Broadcast;
-use crate::cursor::{Arrival, Cursor};
+mod broadcast;
+mod cursor;
+
 use crate::latency::Latency;
 use crate::observed::{Clock, Counts, Ended, Interval, Others};
 use crate::party::Share;
 use crate::payload::{Format, Stamp, Unread};
 use crate::plan::{Plan, Reader, Rooms};
 use crate::schedule::Schedule;
+use broadcast::Broadcast;
+use cursor::{Arrival, Cursor};
 
 /// A message cannot have been sent so long after it arrived, whatever the clocks say.
 const CLOCKS_APART_NS_MAX: u64 = 10_000_000_000;

@@ -2,6 +2,12 @@
 //!
 //! It connects, publishes what the schedule says of its publishers, checks what its subscribers receive, and tells the
 //! director at each step. See [`party`](crate::party) for the words.
+//!
+//! - `publishers`: sends what is due
+//! - `behaviour`: what subscribers do besides reading
+
+mod behaviour;
+mod publishers;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
@@ -11,7 +17,6 @@ use std::time::Duration;
 
 use fanfare_io::{Wait, affinity};
 
-use crate::behaviour::Behaviour;
 use crate::connections::{Audience, Connections};
 use crate::figures::time;
 use crate::observed::Observed;
@@ -19,8 +24,9 @@ use crate::party::{Order, Share, Word};
 use crate::payload::Format;
 use crate::plan::{Plan, Reader};
 use crate::process::{thread_cpu_ns, thread_waited_ns};
-use crate::publishers::Publishers;
 use crate::tally::Tally;
+use behaviour::Behaviour;
+use publishers::Publishers;
 
 /// How often the director hears of connections that became ready.
 const CONNECTING_NS: u64 = 100_000_000;

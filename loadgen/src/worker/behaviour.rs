@@ -1,8 +1,8 @@
 //! What subscribers do besides reading, and when. Times are the driver's.
 
+use super::Measuring;
 use crate::connections::Connections;
 use crate::plan::{Leaving, Plan, Reader};
-use crate::worker::Measuring;
 
 /// Something that all of a kind do at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
