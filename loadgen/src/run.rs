@@ -83,13 +83,14 @@ pub fn run(plan: &Plan, setting: Setting<'_>) -> Result<RunSeen, RunError> {
     let Setting { agents, watcher, environment, keeps_log } = setting;
     let probes = Probes::new(plan)?;
     let idle = probes.sample();
-    let _confined = Confined::to(plan.place.cores.first().copied().filter(|_| agents.is_empty()))?;
-    let (crew, words) = hire(plan, agents)?;
-    let machines = agents.len().max(1);
     let cores: Vec<usize> = match &*agents {
         [] => vec![affinity::cores().map_or(1, |cores| cores.len())],
         agents => agents.iter().map(Agent::cores).collect(),
     };
+    let (crew, words) = hire(plan, agents)?;
+    // Only now: the workers' cores were looked for among all.
+    let _confined = Confined::to(plan.place.cores.first().copied().filter(|_| agents.is_empty()))?;
+    let machines = agents.len().max(1);
     let mut director = Director::new(plan, machines, crew, words, probes, watcher);
     director.connect()?;
     let ready = director.probes.sample();

@@ -52,6 +52,19 @@ fn several_workers_are_one_run() {
     assert_eq!(report.timeline.iter().map(|row| row.delivered).sum::<u64>(), report.deliveries.delivered);
 }
 
+/// Twice, since the thread that directs a run is kept on the first of the cores for as long as the run lasts only.
+#[test]
+fn each_worker_has_its_core() {
+    let server = Server::start(Fault::None);
+    let cores = fanfare_io::affinity::cores().expect("cores");
+    let list: Vec<String> = cores.iter().map(usize::to_string).collect();
+    for _ in 0..2 {
+        let report = pass(&format!("ws://{}/ws/demo -n 6 --cores {} {QUICK}", server.addr, list.join(",")));
+        assert_eq!(report.run.workers, cores.len().min(7));
+    }
+    assert_eq!(fanfare_io::affinity::cores().expect("cores"), cores);
+}
+
 #[test]
 fn rooms_are_kept_apart() {
     let server = dialects::start("raw");
