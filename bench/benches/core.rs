@@ -3,13 +3,19 @@
 #![forbid(unsafe_code)]
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fanfare_core::log::{LogLimits, LogReader, LogWriter};
 use fanfare_wire::frame::{self, Opcode};
+use fanfare_wire::subscribe::Epoch;
 
 const LIMITS: LogLimits = LogLimits { log_bytes_max: 64 << 20, segment_bytes_max: 1 << 20 };
+
+fn empty_log() -> LogWriter {
+    LogWriter::new(LIMITS, Epoch(1), 1, 1, Arc::default())
+}
 
 fn append(log: &mut LogWriter, payload: &[u8]) {
     let header = frame::header(Opcode::Binary, true, payload.len() as u64, None);
@@ -21,7 +27,7 @@ fn appending(c: &mut Criterion) {
     let mut group = c.benchmark_group("log append");
     for size in [64, 1024, 16 * 1024] {
         let payload = vec![0x5a; size];
-        let mut log = LogWriter::new(LIMITS, 1, 1);
+        let mut log = empty_log();
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(BenchmarkId::from_parameter(size), |b| {
             b.iter(|| append(&mut log, black_box(&payload)));
@@ -34,7 +40,7 @@ fn appending(c: &mut Criterion) {
 fn walking(c: &mut Criterion) {
     let mut group = c.benchmark_group("cursor walk");
     for (subscribers, behind) in [(1, 1), (1_000, 1), (1_000, 20), (100_000, 1)] {
-        let mut log = LogWriter::new(LIMITS, 1, 1);
+        let mut log = empty_log();
         (0..10_000).for_each(|_| append(&mut log, &[0x5a; 64]));
         let mut reader = LogReader::new(log.log().clone());
         reader.refresh();
@@ -55,7 +61,7 @@ fn walking(c: &mut Criterion) {
 
 /// One message's whole way: appended, seen by the reader, found by a cursor.
 fn passing(c: &mut Criterion) {
-    let mut log = LogWriter::new(LIMITS, 1, 1);
+    let mut log = empty_log();
     let mut reader = LogReader::new(log.log().clone());
     let mut cursor = reader.end();
     c.bench_function("append, refresh, range", |b| {

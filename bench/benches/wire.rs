@@ -170,6 +170,7 @@ fn json(c: &mut Criterion) {
                     &mut out,
                     black_box("prices"),
                     black_box(123_456),
+                    None,
                     kind,
                     black_box(object),
                 );
@@ -194,7 +195,7 @@ fn handshake(c: &mut Criterion) {
             let (request, _) = server::read_request(black_box(request), &limits)
                 .unwrap_or_else(|_| panic!("a valid request"))
                 .expect("a whole head");
-            request.upgrade.expect("an upgrade").write_accept(&mut out, None, None);
+            request.upgrade.expect("an upgrade").write_accept(&mut out, None, &[]);
             black_box(&out);
         });
     });

@@ -7,6 +7,7 @@ use fanfare_core::{Config, Handle, Message, PublishError, Shard, Tap, plane};
 use fanfare_io::Wake;
 use fanfare_io::sim::{SimDriver, SimNet, SimOptions};
 use fanfare_wire::Kind;
+use fanfare_wire::subscribe::Start;
 use fanfare_wire::topic::TopicName;
 
 use crate::peer::Peer;
@@ -62,7 +63,7 @@ impl Cluster {
         let net = SimNet::new(seed, options);
         let drivers: Vec<SimDriver> = (0..config.shards).map(|_| net.driver()).collect();
         let wakers = drivers.iter().map(|driver| Arc::new(driver.waker()) as Arc<dyn Wake>).collect();
-        let (handle, seats) = plane(config, wakers).expect("the test's configuration works");
+        let (handle, seats) = plane(config, wakers, seed).expect("the test's configuration works");
         let shards = seats.into_iter().zip(drivers).map(|(seat, driver)| Some(Shard::new(seat, driver)));
         Self { net, handle, shards: shards.collect(), chance: Chance::new(seed ^ 0x5A5A) }
     }
@@ -89,7 +90,8 @@ impl Cluster {
     /// Publishes from outside; there must be room.
     pub fn publish(&self, topic: &str, text: &str) {
         let name = TopicName::parse(topic).expect("a valid name");
-        let message = Message { kind: Kind::Text, payload: Bytes::copy_from_slice(text.as_bytes()) };
+        let message =
+            Message { kind: Kind::Text, key: None, payload: Bytes::copy_from_slice(text.as_bytes()) };
         self.handle.try_publish(&name, message, None).expect("there is room");
     }
 
@@ -98,7 +100,7 @@ impl Cluster {
         let (sender, taps) = std::sync::mpsc::channel();
         let name = TopicName::parse(topic).expect("a valid name");
         let reply = move |tap: Result<Tap, PublishError>| sender.send(tap.expect("a tap")).expect("heard");
-        self.handle.try_subscribe(&name, Arc::new(NoWake), reply).expect("there is room");
+        self.handle.try_subscribe(&name, Start::Head, Arc::new(NoWake), reply).expect("there is room");
         self.settle(&mut []);
         taps.try_recv().expect("the home shard has answered")
     }

@@ -65,7 +65,9 @@ fn every_setting_is_described_with_its_real_default() {
 fn every_limit_of_the_library_is_described() {
     let described = rows("## Settings", "## Listeners");
     let fields = format!("{:#?}", Config::default());
-    for field in fields.lines().filter_map(|line| line.trim().split_once(": ").map(|(name, _)| name)) {
+    let fields = fields.lines().filter_map(|line| line.trim().split_once(": ").map(|(name, _)| name));
+    // Rules have a section of their own.
+    for field in fields.filter(|field| *field != "rules") {
         assert!(described.contains_key(field), "{field} is not described");
     }
 }

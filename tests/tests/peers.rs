@@ -23,7 +23,7 @@ fn patient() -> Config {
         ping_interval_ms: NEVER_MS,
         idle_timeout_ms: 2 * NEVER_MS,
         close_timeout_ms: NEVER_MS,
-        log_idle_ms: NEVER_MS,
+        topic_idle_ms: NEVER_MS,
         ..limits()
     }
 }

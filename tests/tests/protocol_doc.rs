@@ -281,7 +281,7 @@ fn matches(expected: &[&str], lines: &[&str]) -> bool {
 }
 
 /// All error codes of `/stream`. Whoever adds one makes `is_listed` fail to compile, and adds it here and to the page.
-const ERRORS: [ErrorCode; 10] = [
+const ERRORS: [ErrorCode; 14] = [
     ErrorCode::BadJson,
     ErrorCode::UnknownOp,
     ErrorCode::BadArgs,
@@ -291,6 +291,10 @@ const ERRORS: [ErrorCode; 10] = [
     ErrorCode::TooManySubscriptions,
     ErrorCode::NotSubscribed,
     ErrorCode::TooManyTopics,
+    ErrorCode::BadKey,
+    ErrorCode::PolicyNotAllowed,
+    ErrorCode::TooManyKeys,
+    ErrorCode::ValuesTooLarge,
     ErrorCode::ShuttingDown,
 ];
 
@@ -305,6 +309,10 @@ fn is_listed(code: ErrorCode) -> bool {
         | ErrorCode::TooManySubscriptions
         | ErrorCode::NotSubscribed
         | ErrorCode::TooManyTopics
+        | ErrorCode::BadKey
+        | ErrorCode::PolicyNotAllowed
+        | ErrorCode::TooManyKeys
+        | ErrorCode::ValuesTooLarge
         | ErrorCode::ShuttingDown => ERRORS.contains(&code),
     }
 }

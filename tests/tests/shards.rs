@@ -191,8 +191,8 @@ fn a_topic_too_many_is_refused_everywhere() {
 }
 
 #[test]
-fn idle_logs_are_emptied_and_idle_topics_forgotten() {
-    let mut cluster = cluster(two_shards());
+fn logs_are_emptied_by_age_and_idle_topics_forgotten() {
+    let mut cluster = cluster(Config { log_age_ms: 30_000, topic_idle_ms: 10_000, ..two_shards() });
     let mut peers = [cluster.connect(0, "/ws/kept")];
     cluster.settle(&mut peers);
     for _ in 0..100 {

@@ -158,7 +158,12 @@ impl World {
         let count = self.outside.entry(topic).or_default();
         let payload = Bytes::from(payload(topic, usize::MAX, *count));
         let name = TopicName::parse(topic).expect("a valid name");
-        if self.cluster.handle.try_publish(&name, Message { kind: Kind::Text, payload }, None).is_ok() {
+        if self
+            .cluster
+            .handle
+            .try_publish(&name, Message { kind: Kind::Text, key: None, payload }, None)
+            .is_ok()
+        {
             *count += 1;
         }
     }

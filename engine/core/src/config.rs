@@ -1,6 +1,11 @@
 //! The limits and times of an engine. Every queue, buffer, table and timer has its bound here.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use fanfare_wire::subscribe::Policy;
+
+use crate::rules::{LOG_BYTES_MIN, PolicySet, SEGMENTS_MIN, TopicLimits, TopicRule};
 
 /// How an engine behaves. [`Config::default`] suits a newcomer; [`Config::check`] says what does not fit together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,20 +29,39 @@ pub struct Config {
     /// Replies and control frames that wait for one connection. A connection that passes it is read from
     /// again when they are sent.
     pub outbox_bytes_max: usize,
-    /// How far a subscriber may fall behind, in bytes. Beyond it the connection is closed with 4008.
+    /// How far a subscriber may fall behind, in bytes. Beyond it the topic's policy acts.
     pub lag_bytes_max: u64,
-    /// How far a subscriber may fall behind, in messages. Beyond it the connection is closed with 4008.
+    /// How far a subscriber may fall behind, in messages. Beyond it the topic's policy acts.
     pub lag_messages_max: u64,
+    /// How far a subscriber may fall behind, by the age of its next message. Beyond it the topic's policy acts.
+    /// 0: no limit of age.
+    pub lag_age_ms: u64,
+    /// What happens to a subscriber that is too slow, unless it asks for another policy.
+    pub policy: Policy,
+    /// What a subscriber may ask to happen. A subscribe that asks for another policy is refused.
+    pub policies_allowed: PolicySet,
     /// What one log holds. The oldest messages beyond it are dropped.
     pub log_bytes_max: usize,
+    /// A topic's history, in messages: how far back those who come later can begin.
+    pub log_messages_max: u64,
+    /// A topic's history, by age. 0: no limit of age.
+    pub log_age_ms: u64,
+    /// What all logs and values of the process take from memory. The oldest messages beyond it are dropped.
+    pub log_total_bytes_max: usize,
     /// The largest segment of a log.
     pub segment_bytes_max: usize,
-    /// A log in which nothing was appended for so long is emptied.
-    pub log_idle_ms: u64,
+    /// Keys of one topic. A publish that needs one more is refused.
+    pub keys_max: usize,
+    /// What the newest messages of a topic's keys take from memory. A publish that needs more is refused.
+    pub values_bytes_max: usize,
+    /// A topic that nobody reads, and to which nothing was published for so long, is forgotten.
+    pub topic_idle_ms: u64,
     /// Commands that wait for one shard. When it is full, the publishers that fill it are not read from.
     pub inbox_commands_max: usize,
     /// Payload bytes that wait for one shard. When it is full, the publishers that fill it are not read from.
     pub inbox_bytes_max: usize,
+    /// Changes of a topic's number of subscribers are told no more often than this.
+    pub presence_interval_ms: u64,
     /// How many subscribers of moved logs one turn of a shard looks at.
     pub fan_out_slice: usize,
     /// How many sends one turn of a shard submits. Others wait for no more than that.
@@ -50,6 +74,8 @@ pub struct Config {
     pub idle_timeout_ms: u64,
     /// From our close frame until the connection is cut.
     pub close_timeout_ms: u64,
+    /// What holds for certain topics instead of the values above. The first rule that matches a topic counts.
+    pub rules: Vec<TopicRule>,
 }
 
 impl Default for Config {
@@ -66,35 +92,50 @@ impl Default for Config {
             outbox_bytes_max: 64 * 1024,
             lag_bytes_max: 16 << 20,
             lag_messages_max: 1 << 20,
+            lag_age_ms: 0,
+            policy: Policy::Disconnect,
+            policies_allowed: PolicySet::ALL,
             log_bytes_max: 64 << 20,
+            log_messages_max: 10_000,
+            log_age_ms: 300_000,
+            log_total_bytes_max: 1 << 30,
             segment_bytes_max: 1 << 20,
-            log_idle_ms: 30_000,
+            keys_max: 10_000,
+            values_bytes_max: 16 << 20,
+            topic_idle_ms: 30_000,
             inbox_commands_max: 16_384,
             inbox_bytes_max: 64 << 20,
+            presence_interval_ms: 500,
             fan_out_slice: 4_096,
             send_slice: 512,
             handshake_timeout_ms: 10_000,
             ping_interval_ms: 25_000,
             idle_timeout_ms: 60_000,
             close_timeout_ms: 5_000,
+            rules: Vec::new(),
         }
     }
 }
 
 /// A configuration that cannot work, and the sentence that says why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError(&'static str);
+pub struct ConfigError(Cow<'static, str>);
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
+        f.write_str(&self.0)
     }
 }
 
 impl std::error::Error for ConfigError {}
 
-/// The longest chain of segments is `log_bytes_max / segment_bytes_max`; fewer than this drop too much at once.
-const SEGMENTS_MIN: usize = 4;
+/// The longest message, and the most that a topic's values may take. A snapshot holds the values and at most one
+/// message without a key.
+const SNAPSHOT_PART_BYTES_MAX: usize = 256 << 20;
+
+/// JSON writes a control character as six bytes. What else a frame holds is less than six times what a value is
+/// accounted with beside its payload.
+const _: () = assert!(6 * 2 * SNAPSHOT_PART_BYTES_MAX < u32::MAX as usize, "a segment has 32-bit offsets");
 
 impl Config {
     /// Checks the chains of sizes that the engine relies on.
@@ -117,27 +158,23 @@ impl Config {
                 "frame_bytes_max must be at least 125, the size of a control frame",
             ),
             (self.message_bytes_max >= 1, "message_bytes_max must be at least 1"),
-            (self.message_bytes_max <= 1 << 30, "message_bytes_max must be at most 1 GiB"),
+            (self.message_bytes_max <= SNAPSHOT_PART_BYTES_MAX, "message_bytes_max must be at most 256 MiB"),
             (self.outbox_bytes_max >= 1024, "outbox_bytes_max must be at least 1024"),
-            (self.lag_messages_max >= 1, "lag_messages_max must be at least 1"),
             (self.segment_bytes_max >= 4096, "segment_bytes_max must be at least 4096"),
             (self.segment_bytes_max <= 1 << 30, "segment_bytes_max must be at most 1 GiB"),
             (
                 self.segment_bytes_max <= self.log_bytes_max / SEGMENTS_MIN,
                 "log_bytes_max must be at least 4 times segment_bytes_max: a log drops whole segments",
             ),
-            (
-                self.lag_bytes_max <= self.log_bytes_max as u64,
-                "lag_bytes_max must be at most log_bytes_max: a lagging subscriber reads from the log",
-            ),
             (self.inbox_commands_max >= 16, "inbox_commands_max must be at least 16"),
             (
                 self.inbox_bytes_max >= self.message_bytes_max,
                 "inbox_bytes_max must be at least message_bytes_max: one message has to fit",
             ),
+            (self.presence_interval_ms >= 1, "presence_interval_ms must be at least 1"),
             (self.fan_out_slice >= 1, "fan_out_slice must be at least 1"),
             (self.send_slice >= 1, "send_slice must be at least 1"),
-            (self.log_idle_ms >= 1, "log_idle_ms must be at least 1"),
+            (self.topic_idle_ms >= 1, "topic_idle_ms must be at least 1"),
             (self.handshake_timeout_ms >= 1, "handshake_timeout_ms must be at least 1"),
             (self.close_timeout_ms >= 1, "close_timeout_ms must be at least 1"),
             (self.ping_interval_ms >= 1, "ping_interval_ms must be at least 1"),
@@ -146,11 +183,52 @@ impl Config {
                 "ping_interval_ms must be below idle_timeout_ms: a peer needs time to answer a ping",
             ),
         ];
-        match rules.into_iter().find(|(holds, _)| !holds) {
-            Some((_, sentence)) => Err(ConfigError(sentence)),
-            None => Ok(()),
+        if let Some(sentence) = first_broken(&rules) {
+            return Err(ConfigError(sentence.into()));
         }
+        if let Some(sentence) = self.broken_limit(&TopicLimits::defaults(self)) {
+            return Err(ConfigError(sentence.into()));
+        }
+        for rule in &self.rules {
+            if let Some(sentence) = self.broken_limit(&rule.limits(self)) {
+                return Err(ConfigError(format!("the rule for {}: {sentence}", rule.pattern).into()));
+            }
+        }
+        Ok(())
     }
+
+    /// The first rule that the limits of some topics break.
+    fn broken_limit(&self, limits: &TopicLimits) -> Option<&'static str> {
+        first_broken(&[
+            (limits.log_bytes_max >= LOG_BYTES_MIN, "log_bytes_max must be at least 4096"),
+            (
+                limits.log_bytes_max <= self.log_total_bytes_max,
+                "log_bytes_max must be at most log_total_bytes_max, which all topics share",
+            ),
+            (limits.lag_messages_max >= 1, "lag_messages_max must be at least 1"),
+            (
+                limits.lag_bytes_max <= limits.log_bytes_max as u64,
+                "lag_bytes_max must be at most log_bytes_max: a lagging subscriber reads from the log",
+            ),
+            (
+                limits.policies_allowed.contains(limits.policy),
+                "policy must be one of policies_allowed: whoever asks for none gets it",
+            ),
+            (
+                limits.values_bytes_max <= self.log_total_bytes_max / 2,
+                "values_bytes_max must be at most half of log_total_bytes_max: values are not dropped for room",
+            ),
+            (
+                limits.values_bytes_max <= SNAPSHOT_PART_BYTES_MAX,
+                "values_bytes_max must be at most 256 MiB: a snapshot is sent from one piece of memory",
+            ),
+        ])
+    }
+}
+
+/// The sentence of the first rule that does not hold.
+fn first_broken(rules: &[(bool, &'static str)]) -> Option<&'static str> {
+    rules.iter().find(|(holds, _)| !holds).map(|(_, sentence)| *sentence)
 }
 
 #[cfg(test)]
@@ -162,10 +240,52 @@ mod tests {
         assert_eq!(Config::default().check(), Ok(()));
     }
 
+    #[track_caller]
+    fn check(config: &Config, sentence: &str) {
+        let error = config.check().expect_err("the configuration cannot work");
+        assert!(error.to_string().starts_with(sentence), "{error}");
+    }
+
     #[test]
     fn a_broken_chain_of_sizes_names_its_keys() {
-        let config = Config { lag_bytes_max: 1 << 40, ..Config::default() };
-        let error = config.check().expect_err("a lag above the log's size cannot work");
-        assert!(error.to_string().starts_with("lag_bytes_max"), "{error}");
+        let fits = Config::default;
+        for (config, key) in [
+            (Config { lag_bytes_max: 1 << 40, ..fits() }, "lag_bytes_max"),
+            (Config { log_total_bytes_max: 1 << 20, ..fits() }, "log_bytes_max must be at most log_total"),
+            (
+                Config { log_total_bytes_max: 64 << 20, values_bytes_max: 33 << 20, ..fits() },
+                "values_bytes_max",
+            ),
+            (
+                Config { log_total_bytes_max: 1 << 40, values_bytes_max: 257 << 20, ..fits() },
+                "values_bytes_max",
+            ),
+            (Config { policies_allowed: PolicySet::of(&[Policy::Skip]), ..fits() }, "policy"),
+            (Config { segment_bytes_max: 17 << 20, ..fits() }, "log_bytes_max must be at least 4 times"),
+        ] {
+            check(&config, key);
+        }
+    }
+
+    #[test]
+    fn a_broken_rule_names_its_pattern() {
+        let rule = || TopicRule::new("chat.*".parse().expect("a pattern"));
+        for (rule, sentence) in [
+            (TopicRule { log_bytes_max: Some(4095), ..rule() }, "log_bytes_max must be at least 4096"),
+            (TopicRule { log_bytes_max: Some(2 << 30), ..rule() }, "log_bytes_max must be at most log_total"),
+            (TopicRule { lag_messages_max: Some(0), ..rule() }, "lag_messages_max"),
+            (TopicRule { lag_bytes_max: Some(65 << 20), ..rule() }, "lag_bytes_max"),
+            (
+                TopicRule { log_bytes_max: Some(8192), lag_bytes_max: Some(8193), ..rule() },
+                "lag_bytes_max must be at most log_bytes_max",
+            ),
+            (TopicRule { policies_allowed: Some(PolicySet::of(&[Policy::Skip])), ..rule() }, "policy must"),
+            (TopicRule { values_bytes_max: Some(513 << 20), ..rule() }, "values_bytes_max"),
+        ] {
+            let fits =
+                TopicRule { log_messages_max: Some(0), ..TopicRule::new("*".parse().expect("a pattern")) };
+            let config = Config { rules: vec![fits, rule], ..Config::default() };
+            check(&config, &format!("the rule for chat.*: {sentence}"));
+        }
     }
 }

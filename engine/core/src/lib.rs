@@ -10,9 +10,10 @@
 //! The files in the order a message meets them:
 //! - `shard/`: the loop; connections, their handshakes and sessions
 //! - `message`, `mailbox`: a message on its way to its topic's home shard
-//! - `topics`: the home shard's table: sequence numbers, and who listens
+//! - `topics/`, `rules`: the home shard's table: sequence numbers, history, who listens, and what each topic may hold
 //! - `view`, `log/`: the message framed once for each encoding, into memory that all shards read
-//! - `shard/fan_out`, `shard/send`: cursors against heads, and the sends that follow
+//! - `values`, `snapshot`: the newest message of each key, and all of them framed for whoever cannot have every message
+//! - `shard/fan_out`, `shard/send`, `shard/policy`: cursors against heads, the sends that follow, and slow consumers
 //! - `tap`: a subscriber inside the process
 //! - `plane`: what all shards share, and the handle for other threads
 //! - `config`, `stats`: limits and counters
@@ -22,15 +23,19 @@ pub mod log;
 mod mailbox;
 pub mod message;
 mod plane;
+pub mod rules;
 mod shard;
+mod snapshot;
 pub mod stats;
 mod tap;
 mod topics;
+mod values;
 pub mod view;
 
 pub use config::{Config, ConfigError};
 pub use message::{Ack, Message, PublishError};
 pub use plane::{AskRefused, Handle, PublishRefused, Seat, plane};
+pub use rules::{PolicySet, TopicRule};
 pub use shard::Shard;
 pub use stats::{ShardStats, Stat, StatKind, StatView};
 pub use tap::{Tap, TapEvent};

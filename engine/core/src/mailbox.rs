@@ -14,10 +14,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use crossbeam::queue::ArrayQueue;
 use fanfare_io::Wake;
 use fanfare_wire::stream::Id;
+use fanfare_wire::subscribe::Start;
 use fanfare_wire::topic::TopicName;
 
 use crate::log::Log;
 use crate::message::{Ack, Message, PublishError};
+use crate::snapshot::Snapshot;
 use crate::tap::Tap;
 use crate::topics::{Listener, TopicInfo};
 use crate::view::View;
@@ -40,15 +42,48 @@ pub(crate) enum Source {
 }
 
 pub(crate) type TapReply = Box<dyn FnOnce(Result<Tap, PublishError>) + Send>;
+pub(crate) type DescribeReply = Box<dyn FnOnce(Option<TopicInfo>) + Send>;
 pub(crate) type ListReply = Box<dyn FnOnce(Vec<TopicInfo>, Option<usize>) + Send>;
 
 /// What a topic's home shard is asked for.
 pub(crate) enum Command {
-    Publish { topic: TopicName, message: Message, source: Source },
-    Attach { topic: TopicName, view: View, listener: Listener },
-    Detach { topic: TopicName, view: View, listener: Listener },
-    Tap { topic: TopicName, wake: Arc<dyn Wake>, reply: TapReply },
-    List { from: usize, count: usize, reply: ListReply },
+    Publish {
+        topic: TopicName,
+        message: Message,
+        source: Source,
+    },
+    Attach {
+        topic: TopicName,
+        view: View,
+        listener: Listener,
+    },
+    Detach {
+        topic: TopicName,
+        view: View,
+        listener: Listener,
+    },
+    /// The newest message of each key changed since `from`; of all keys from 0 on.
+    Snapshot {
+        topic: TopicName,
+        view: View,
+        from: u64,
+        listener: Listener,
+    },
+    Tap {
+        topic: TopicName,
+        start: Start,
+        wake: Arc<dyn Wake>,
+        reply: TapReply,
+    },
+    Describe {
+        topic: TopicName,
+        reply: DescribeReply,
+    },
+    List {
+        from: usize,
+        count: usize,
+        reply: ListReply,
+    },
 }
 
 impl Command {
@@ -66,7 +101,9 @@ impl fmt::Debug for Command {
             Self::Publish { .. } => "Publish",
             Self::Attach { .. } => "Attach",
             Self::Detach { .. } => "Detach",
+            Self::Snapshot { .. } => "Snapshot",
             Self::Tap { .. } => "Tap",
+            Self::Describe { .. } => "Describe",
             Self::List { .. } => "List",
         })
     }
@@ -76,6 +113,7 @@ impl fmt::Debug for Command {
 #[derive(Debug)]
 pub(crate) enum Reply {
     Attached { reader: u32, log: Result<Arc<Log>, PublishError> },
+    Snapshot { reader: u32, from: u64, snapshot: Arc<Snapshot> },
     Published { conn: ConnRef, id: Option<Id>, topic: TopicName, result: Result<u64, PublishError> },
 }
 

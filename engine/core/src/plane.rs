@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam::utils::CachePadded;
 use fanfare_io::Wake;
+use fanfare_wire::subscribe::Start;
 use fanfare_wire::topic::TopicName;
 
 use crate::config::{Config, ConfigError};
-use crate::mailbox::{Command, ListReply, Mailbox, MailboxLimits, Source, TapReply};
+use crate::mailbox::{Command, DescribeReply, ListReply, Mailbox, MailboxLimits, Source, TapReply};
 use crate::message::{Ack, Message, PublishError};
+use crate::rules::Rules;
 use crate::stats::ShardStats;
 use crate::tap::Tap;
-use crate::topics::TopicInfo;
+use crate::topics::{TopicInfo, Usage};
 
 /// `shutdown_grace_ms` before a shutdown was asked for.
 const RUNNING: u64 = u64::MAX;
@@ -25,6 +27,11 @@ pub(crate) struct Plane {
     pub(crate) stats: Box<[Arc<ShardStats>]>,
     /// Topics in the process.
     pub(crate) topics: Arc<AtomicUsize>,
+    /// What topics take from memory, over all shards.
+    pub(crate) usage: Arc<Usage>,
+    pub(crate) rules: Arc<Rules>,
+    /// What the epochs of topics come from.
+    pub(crate) seed: u64,
     /// How long a shutdown may take, or [`RUNNING`].
     shutdown_grace_ms: AtomicU64,
     /// Threads that are bringing a command from outside right now.
@@ -33,6 +40,8 @@ pub(crate) struct Plane {
     pub(crate) quiesced: AtomicUsize,
     /// Shards that have appended all they ever will.
     pub(crate) sequenced: AtomicUsize,
+    /// Shards whose connections are all closed.
+    pub(crate) flushed: AtomicUsize,
 }
 
 impl Plane {
@@ -103,20 +112,28 @@ impl fmt::Debug for PublishRefused {
     }
 }
 
-/// Makes a plane with one seat for each of `wakers`, which end the sleep of the shards' drivers.
+/// Makes a plane with one seat for each of `wakers`, which end the sleep of the shards' drivers. `seed` should be another
+/// one in each life of the process: the epochs of topics come from it.
 ///
 /// # Errors
 /// If the configuration cannot work.
 ///
 /// # Panics
 /// If there are not as many wakers as `config.shards`.
-pub fn plane(config: Config, wakers: Vec<Arc<dyn Wake>>) -> Result<(Handle, Vec<Seat>), ConfigError> {
+pub fn plane(
+    config: Config,
+    wakers: Vec<Arc<dyn Wake>>,
+    seed: u64,
+) -> Result<(Handle, Vec<Seat>), ConfigError> {
     config.check()?;
     let shards = config.shards;
     assert_eq!(wakers.len(), shards, "each shard has its waker");
     let limits = MailboxLimits { commands_max: config.inbox_commands_max, bytes_max: config.inbox_bytes_max };
     let mailbox = |waker| CachePadded::new(Mailbox::new(limits, shards, waker));
     let plane = Arc::new(Plane {
+        rules: Arc::new(Rules::new(&config)),
+        seed,
+        usage: Arc::default(),
         config,
         mailboxes: wakers.into_iter().map(mailbox).collect(),
         stats: (0..shards).map(|_| Arc::default()).collect(),
@@ -125,6 +142,7 @@ pub fn plane(config: Config, wakers: Vec<Arc<dyn Wake>>) -> Result<(Handle, Vec<
         outside: AtomicUsize::new(0),
         quiesced: AtomicUsize::new(0),
         sequenced: AtomicUsize::new(0),
+        flushed: AtomicUsize::new(0),
     });
     let seats = (0..shards).map(|index| Seat { index, plane: plane.clone() }).collect();
     Ok((Handle { plane }, seats))
@@ -177,7 +195,12 @@ impl Handle {
         }
     }
 
-    /// Subscribes inside the process. `reply` gets the tap on the home shard's thread, so it must be short;
+    /// What all logs and values of the process take from memory, in bytes; at most `log_total_bytes_max`.
+    pub fn log_total_bytes(&self) -> usize {
+        self.plane.usage.total()
+    }
+
+    /// Subscribes inside the process, beginning where `start` says. `reply` gets the tap on the home shard's thread, so it must be short;
     /// `wake` is called whenever an empty tap has something to read again.
     ///
     /// # Errors
@@ -185,11 +208,25 @@ impl Handle {
     pub fn try_subscribe(
         &self,
         topic: &TopicName,
+        start: Start,
         wake: Arc<dyn Wake>,
         reply: impl FnOnce(Result<Tap, PublishError>) + Send + 'static,
     ) -> Result<(), AskRefused> {
         let reply: TapReply = Box::new(reply);
-        self.ask(self.plane.home_of(topic), Command::Tap { topic: topic.clone(), wake, reply })
+        self.ask(self.plane.home_of(topic), Command::Tap { topic: topic.clone(), start, wake, reply })
+    }
+
+    /// Asks a topic's home shard about it. `reply` gets `None` if there is no such topic.
+    ///
+    /// # Errors
+    /// `Busy` if the shard's mailbox is full: try again; `ShuttingDown` at the end.
+    pub fn try_describe(
+        &self,
+        topic: &TopicName,
+        reply: impl FnOnce(Option<TopicInfo>) + Send + 'static,
+    ) -> Result<(), AskRefused> {
+        let reply: DescribeReply = Box::new(reply);
+        self.ask(self.plane.home_of(topic), Command::Describe { topic: topic.clone(), reply })
     }
 
     /// Asks one shard for the topics in up to `count` slots of its table, from slot `from` on. `reply` gets them

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use fanfare_io::Wake;
 use fanfare_wire::Kind;
+use fanfare_wire::stream::Recovery;
+use fanfare_wire::subscribe::{Epoch, Start};
 
 use crate::log::{Log, LogReader};
 use crate::view::unframe;
@@ -52,19 +54,36 @@ pub enum TapEvent {
     Closed,
 }
 
-/// A cursor into a topic's raw log, beginning with the first message after it was made.
+/// A cursor into a topic's raw log.
 #[derive(Debug)]
 pub struct Tap {
     reader: LogReader,
     cursor: u64,
+    recovery: Option<Recovery>,
     signal: Arc<TapSignal>,
 }
 
 impl Tap {
-    pub(crate) fn new(log: Arc<Log>, signal: Arc<TapSignal>) -> Self {
+    pub(crate) fn new(log: Arc<Log>, start: Start, signal: Arc<TapSignal>) -> Self {
         log.subscriber_joined();
         let reader = LogReader::new(log);
-        Self { cursor: reader.end(), reader, signal }
+        let (cursor, recovery) = reader.place_of(start);
+        Self { reader, cursor, recovery, signal }
+    }
+
+    /// The topic's epoch, within which sequence numbers count.
+    pub fn epoch(&self) -> Epoch {
+        self.reader.log().epoch()
+    }
+
+    /// Whether it goes on where it was asked to, if it was asked to go on somewhere.
+    pub fn recovery(&self) -> Option<Recovery> {
+        self.recovery
+    }
+
+    /// The sequence number of the next message.
+    pub fn next_seq(&self) -> u64 {
+        self.cursor
     }
 
     /// The next event, or `None` when there is nothing new: the [`Wake`] given with the subscription is called

@@ -74,9 +74,11 @@ impl fmt::Display for Closed {
             Some(CloseCode::POLICY) => "it refuses what was asked for",
             Some(CloseCode::INTERNAL) => "it had an error",
             Some(CloseCode::RESTART) => "it restarts",
-            Some(CloseCode::TRY_LATER) => "it has as much to do as it may hold",
+            Some(CloseCode::TRY_LATER) => "it holds as much as it may",
             Some(CloseCode::IDLE) => "the connection was silent for too long (idle_timeout_ms)",
-            Some(CloseCode::SLOW) => "this subscriber fell too far behind (lag_bytes_max, lag_messages_max)",
+            Some(CloseCode::SLOW) => {
+                "this subscriber fell too far behind (lag_bytes_max, lag_messages_max, lag_age_ms)"
+            }
             _ => "",
         };
         f.write_str("the server closed the connection")?;
@@ -373,7 +375,7 @@ mod tests {
             (Some(CloseCode::NORMAL), "", "the server closed the connection with code 1000"),
             (Some(CloseCode::TOO_BIG), "", "code 1009: a message was larger than it accepts"),
             (Some(CloseCode(3000)), "bye", "code 3000: bye"),
-            (Some(CloseCode::SLOW), "too slow", "lag_messages_max); it says: too slow"),
+            (Some(CloseCode::SLOW), "too slow", "lag_age_ms); it says: too slow"),
         ] {
             let text = Closed { code, reason: reason.to_owned() }.to_string();
             assert!(text.contains(words), "{text}");

@@ -1,5 +1,6 @@
 //! The engine: shards on their threads, and the way in for every other thread of the process.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,10 +8,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{fmt, io};
 
-use fanfare_core::{Ack, AskRefused, Config, ConfigError, Handle, PublishRefused, ShardStats};
+use fanfare_core::{Ack, AskRefused, Config, ConfigError, Handle, PublishRefused, ShardStats, TopicInfo};
 use fanfare_io::listen::ListenOptions;
 use fanfare_io::uring::Options;
 use fanfare_io::{Wake, Waker, affinity, limits, probe};
+use fanfare_wire::subscribe::Start;
 use fanfare_wire::topic::TopicName;
 
 use crate::message::Message;
@@ -104,8 +106,10 @@ impl EngineBuilder {
         let wakers = listeners.iter().map(|_| Waker::new()).collect::<io::Result<Vec<_>>>();
         let wakers = wakers.map_err(StartError::Driver)?;
         let connections_max = config.connections_max;
+        // The standard library's hasher is keyed by the system's randomness: enough for epochs that differ.
+        let seed = RandomState::new().build_hasher().finish();
         let shared_wakers = wakers.iter().map(|waker| Arc::new(waker.clone()) as Arc<dyn Wake>).collect();
-        let (handle, seats) = fanfare_core::plane(config, shared_wakers).map_err(StartError::Config)?;
+        let (handle, seats) = fanfare_core::plane(config, shared_wakers, seed).map_err(StartError::Config)?;
 
         let mut starting = Starting { handle, shards: Vec::new() };
         for ((seat, listener), waker) in seats.into_iter().zip(listeners).zip(wakers) {
@@ -208,6 +212,11 @@ pub enum PublishError {
     TooLarge,
     /// It needs a new topic, and `topics_max` is reached. Only [`Engine::publish_acked`] learns of this.
     TooManyTopics,
+    /// It needs a new key, and the topic's `keys_max` is reached. Only [`Engine::publish_acked`] learns of this.
+    TooManyKeys,
+    /// The values of the topic's keys would pass `values_bytes_max`, or those of all topics half of
+    /// `log_total_bytes_max`. Only [`Engine::publish_acked`] learns of this.
+    ValuesTooLarge,
     /// The engine shuts down.
     ShuttingDown,
 }
@@ -217,6 +226,11 @@ impl fmt::Display for PublishError {
         f.write_str(match self {
             Self::TooLarge => "the message is larger than message_bytes_max",
             Self::TooManyTopics => "the engine holds as many topics as topics_max allows",
+            Self::TooManyKeys => "the topic has as many keys as keys_max allows",
+            Self::ValuesTooLarge => {
+                "the values of the topic's keys, or of all topics, take as much memory as values_bytes_max and \
+                 log_total_bytes_max allow"
+            }
             Self::ShuttingDown => "the engine is shutting down",
         })
     }
@@ -228,6 +242,8 @@ impl From<fanfare_core::PublishError> for PublishError {
     fn from(error: fanfare_core::PublishError) -> Self {
         match error {
             fanfare_core::PublishError::TooManyTopics => Self::TooManyTopics,
+            fanfare_core::PublishError::TooManyKeys => Self::TooManyKeys,
+            fanfare_core::PublishError::ValuesTooLarge => Self::ValuesTooLarge,
             fanfare_core::PublishError::ShuttingDown => Self::ShuttingDown,
         }
     }
@@ -314,7 +330,7 @@ impl Engine {
     /// Publishes a message and waits for its sequence number. It will reach every subscriber when this returns.
     ///
     /// # Errors
-    /// If the message is too large or needs one topic too many, or the engine shuts down.
+    /// If the message is too large, needs one topic or one key too many, or the engine shuts down.
     pub fn publish_acked(&self, topic: &TopicName, message: impl Into<Message>) -> Result<u64, PublishError> {
         let (tell, told) = mpsc::sync_channel(1);
         let ack: Ack = Box::new(move |outcome| _ = tell.send(outcome));
@@ -328,19 +344,27 @@ impl Engine {
     /// # Errors
     /// If it needs a topic too many, or the engine shuts down.
     pub fn subscribe(&self, topic: &TopicName) -> Result<Subscription, PublishError> {
-        let mut pause = Pause::default();
-        loop {
-            let (tell, told) = mpsc::sync_channel(1);
-            let bell = Arc::new(Bell::default());
-            match self.handle.try_subscribe(topic, bell.clone(), move |tap| _ = tell.send(tap)) {
-                Ok(()) => {
-                    let tap = told.recv().map_err(|_| PublishError::ShuttingDown)??;
-                    return Ok(Subscription::new(tap, bell));
-                }
-                Err(AskRefused::ShuttingDown) => return Err(PublishError::ShuttingDown),
-                Err(AskRefused::Busy) => pause.sleep(),
-            }
-        }
+        self.subscribe_from(topic, Start::Head)
+    }
+
+    /// Subscribes to a topic, beginning where `start` says: [`Start::Last`] goes back into the topic's history, and
+    /// [`Start::Since`] goes on behind the last message that an earlier subscription had, without loss or repetition.
+    /// [`Subscription::recovery`] says whether the history still had what lies between; if not, the subscription begins
+    /// with the first message after this returns.
+    ///
+    /// # Errors
+    /// As [`Engine::subscribe`]. A recovery that fails is none.
+    pub fn subscribe_from(&self, topic: &TopicName, start: Start) -> Result<Subscription, PublishError> {
+        let bell = Arc::new(Bell::default());
+        let ask = |tell| self.handle.try_subscribe(topic, start, bell.clone(), tell);
+        let tap = ask_waiting(ask).ok_or(PublishError::ShuttingDown)??;
+        Ok(Subscription::new(tap, bell))
+    }
+
+    /// Asks a topic's home shard about it, and waits for the answer. `None` if there is no such topic, or no shard any
+    /// more that could know of it.
+    pub fn topic(&self, topic: &TopicName) -> Option<TopicInfo> {
+        ask_waiting(|tell| self.handle.try_describe(topic, tell))?
     }
 
     /// Ends the engine: it takes no new connections and messages, sends what was published, closes every connection
@@ -381,6 +405,22 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.shutdown(Duration::ZERO);
+    }
+}
+
+/// Asks a shard something, again while its inbox is full, and waits for the answer. `None` if the engine shuts down.
+fn ask_waiting<T: Send + 'static>(
+    ask: impl Fn(Box<dyn FnOnce(T) + Send>) -> Result<(), AskRefused>,
+) -> Option<T> {
+    let mut pause = Pause::default();
+    loop {
+        let (tell, told) = mpsc::sync_channel(1);
+        match ask(Box::new(move |answer| _ = tell.send(answer))) {
+            // A shard that ends without an answer drops the sender.
+            Ok(()) => return told.recv().ok(),
+            Err(AskRefused::ShuttingDown) => return None,
+            Err(AskRefused::Busy) => pause.sleep(),
+        }
     }
 }
 

@@ -28,7 +28,10 @@
 //! # }
 //! ```
 //!
-//! [`Subscription::next`] is the same for async tasks, of any runtime.
+//! [`Subscription::next`] is the same for async tasks, of any runtime. [`Engine::subscribe_from`] goes back into the
+//! topic's history, or goes on where an earlier subscription ended. A message with a key
+//! ([`Message::with_key`]) is the value of that key until the next one: WebSocket clients that are slow, or new, can
+//! have the newest value of each key instead of every message. [`Config::rules`] says what holds for which topics.
 //!
 //! **A shard that panics ends the process**, embedding or not: half an engine would look alive and deliver nothing. It
 //! writes a report to standard error and aborts. What a peer sends cannot cause this, short of a defect.
@@ -59,9 +62,13 @@ mod shard;
 mod subscription;
 
 pub use engine::{Engine, EngineBuilder, PublishError, StartError, TryPublishError};
-pub use fanfare_core::{Config, ConfigError, ShardStats};
+pub use fanfare_core::{Config, ConfigError, PolicySet, ShardStats, TopicInfo, TopicRule};
 pub use fanfare_io::listen::ListenOptions;
 pub use fanfare_wire::Kind;
+pub use fanfare_wire::key::{Key, KeyError};
+pub use fanfare_wire::pattern::{PatternError, TopicPattern};
+pub use fanfare_wire::stream::Recovery;
+pub use fanfare_wire::subscribe::{Epoch, EpochError, Policy, PolicyError, Start};
 pub use fanfare_wire::topic::{TopicName, TopicNameError};
 pub use message::{Message, NotJson};
 pub use subscription::{Delivery, Subscription, TimedOut};

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use bytes::Bytes;
+use fanfare_wire::key::{Key, KeyError};
 use fanfare_wire::{Kind, stream};
 
-/// One message: what its payload is, and the payload. Clones share the bytes.
+/// One message: what its payload is, the payload, and perhaps a key. Clones share the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message(fanfare_core::Message);
 
@@ -44,6 +45,29 @@ impl Message {
         Ok(Self::valid(Kind::Json, Bytes::from(text)))
     }
 
+    /// The message that removes a key: it has no payload, and from then on the key has no value.
+    ///
+    /// # Errors
+    /// As [`Message::with_key`].
+    pub fn tombstone(key: &str) -> Result<Self, KeyError> {
+        Self::valid(Kind::Tombstone, Bytes::new()).with_key(key)
+    }
+
+    /// Makes the message the value of a key, such as a symbol or a player, until the next message with that key. A slow
+    /// subscriber with the policy `conflate`, and one that asks for a snapshot, gets the newest value of each key.
+    ///
+    /// # Errors
+    /// If the key does not have 1 to 128 bytes, or has control characters.
+    pub fn with_key(self, key: &str) -> Result<Self, KeyError> {
+        Ok(Self(fanfare_core::Message { key: Some(Key::parse(key)?), ..self.0 }))
+    }
+
+    /// The key whose value the message is, as its publisher said. What a [`Subscription`](crate::Subscription) yields
+    /// has none.
+    pub fn key(&self) -> Option<&Key> {
+        self.0.key.as_ref()
+    }
+
     /// What the payload is.
     pub fn kind(&self) -> Kind {
         self.0.kind
@@ -57,7 +81,7 @@ impl Message {
     /// The payload as text, unless it is binary.
     pub fn as_text(&self) -> Option<&str> {
         match self.0.kind {
-            Kind::Text | Kind::Json => std::str::from_utf8(&self.0.payload).ok(),
+            Kind::Text | Kind::Json | Kind::Tombstone => std::str::from_utf8(&self.0.payload).ok(),
             Kind::Binary => None,
         }
     }
@@ -69,7 +93,7 @@ impl Message {
 
     /// Joins a kind with a payload that is known to be of that kind.
     pub(crate) fn valid(kind: Kind, payload: Bytes) -> Self {
-        Self(fanfare_core::Message { kind, payload })
+        Self(fanfare_core::Message { kind, key: None, payload })
     }
 
     pub(crate) fn from_core(message: fanfare_core::Message) -> Self {
@@ -120,5 +144,25 @@ mod tests {
             Ok(Some("1".into()))
         );
         assert_eq!(Message::binary(vec![b'a']).as_text(), None);
+    }
+
+    #[test]
+    fn a_key_is_checked_and_stays_with_its_message() {
+        let keyed = Message::text("1.08").with_key("EURUSD").expect("a key");
+        assert_eq!((keyed.key().map(Key::as_str), keyed.as_text()), (Some("EURUSD"), Some("1.08")));
+        assert_ne!(keyed, Message::text("1.08"));
+        let tombstone = Message::tombstone("EURUSD").expect("a key");
+        assert_eq!(
+            (tombstone.kind(), tombstone.key(), tombstone.as_text()),
+            (Kind::Tombstone, keyed.key(), Some(""))
+        );
+        for (key, error) in [
+            (String::new(), KeyError::Empty),
+            ("k".repeat(129), KeyError::TooLong),
+            ("a\tb".to_owned(), KeyError::ControlCharacter),
+        ] {
+            assert_eq!(Message::text("").with_key(&key), Err(error), "{key:?}");
+            assert_eq!(Message::tombstone(&key), Err(error), "{key:?}");
+        }
     }
 }

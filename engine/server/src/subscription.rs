@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use atomic_waker::AtomicWaker;
 use fanfare_core::{Tap, TapEvent};
 use fanfare_io::Wake;
+use fanfare_wire::stream::Recovery;
+use fanfare_wire::subscribe::Epoch;
 
 use crate::message::Message;
 
 /// What a subscription yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// The topic's next message. JSON arrives as text here.
+    /// The topic's next message. JSON arrives as text here, a tombstone as an empty text, and keys do not arrive.
     Message {
         /// Its place in the topic.
         seq: u64,
@@ -43,7 +45,9 @@ impl std::fmt::Display for TimedOut {
 
 impl std::error::Error for TimedOut {}
 
-/// A topic's messages from the moment of subscribing on, in order. Dropping it unsubscribes.
+/// A topic's messages in order: from the moment of subscribing on, or from where
+/// [`Engine::subscribe_from`](crate::Engine::subscribe_from) was told to
+/// begin. Dropping it unsubscribes.
 ///
 /// It is a cursor into the topic's log: it holds no queue, and what it has not read yet costs nothing of its own.
 #[derive(Debug)]
@@ -65,6 +69,26 @@ impl Wake for Bell {
 impl Subscription {
     pub(crate) fn new(tap: Tap, bell: Arc<Bell>) -> Self {
         Self { tap, bell }
+    }
+
+    /// The life of the topic in which its messages are counted. A topic that was forgotten, or outlived by its engine,
+    /// counts from 1 again in another epoch.
+    ///
+    /// With [`Subscription::next_seq`] it says where to go on later:
+    /// `Start::Since { seq: subscription.next_seq() - 1, epoch: subscription.epoch() }`.
+    pub fn epoch(&self) -> Epoch {
+        self.tap.epoch()
+    }
+
+    /// Whether the subscription goes on where [`Start::Since`](crate::Start::Since) asked it to. `None` if nothing was
+    /// asked.
+    pub fn recovery(&self) -> Option<Recovery> {
+        self.tap.recovery()
+    }
+
+    /// The sequence number of the message that it reads next.
+    pub fn next_seq(&self) -> u64 {
+        self.tap.next_seq()
     }
 
     /// Waits for what is next. `None` when the engine has shut down and everything was read.

@@ -121,8 +121,21 @@ fn what_is_refused_is_refused_in_json_with_a_code() {
         ("GET", "/nothing", "", &b""[..], 404, "not_found"),
         ("GET", "/topics/", "", b"", 404, "not_found"),
         ("GET", "/topics/a/b", "", b"", 404, "not_found"),
-        ("GET", "/topics/t", "", b"", 405, "method_not_allowed"),
+        ("PUT", "/topics/t", "text/plain", b"x", 405, "method_not_allowed"),
         ("DELETE", "/topics", "", b"", 405, "method_not_allowed"),
+        ("GET", "/topics/nobody", "", b"", 404, "no_such_topic"),
+        ("GET", "/topics/%01", "", b"", 400, "bad_topic"),
+        ("GET", "/topics/t?limit=1", "", b"", 400, "bad_query"),
+        ("DELETE", "/topics/t", "", b"", 400, "bad_query"),
+        ("DELETE", "/topics/t?key=k&x=1", "", b"", 400, "bad_query"),
+        ("DELETE", "/topics/t?key=", "", b"", 400, "bad_key"),
+        ("DELETE", "/topics/%01?key=k", "", b"", 400, "bad_topic"),
+        ("DELETE", "/topics/new?key=k", "", b"", 503, "too_many_topics"),
+        ("POST", "/topics/t?kay=k", "text/plain", b"x", 400, "bad_query"),
+        ("POST", "/topics/t?key=%0a", "text/plain", b"x", 400, "bad_key"),
+        ("POST", "/topics/t?key_member=k", "text/plain", b"x", 400, "bad_query"),
+        ("POST", "/topics/t?key_member=k", "application/json", b"{}", 400, "bad_key"),
+        ("POST", "/topics/t?key_member=k", "application/x-ndjson", b"{\"k\":\"a\"}\n1\n", 400, "bad_key"),
         ("POST", "/healthz", "text/plain", b"", 405, "method_not_allowed"),
         ("POST", "/topics/t", form, b"x", 415, "unsupported_media_type"),
         ("POST", "/topics/t", "", b"x", 415, "unsupported_media_type"),
@@ -154,6 +167,74 @@ fn what_is_refused_is_refused_in_json_with_a_code() {
     }
     let published: u64 = server.engine.stats().iter().map(|stats| stats.published.get()).sum();
     assert_eq!(published, 1, "nothing of it was published");
+}
+
+#[test]
+fn messages_have_the_keys_that_their_request_says() {
+    let server = Server::start(Config::default());
+    let ndjson = "application/x-ndjson";
+    let mut subscription = server.subscribe("t");
+    let one = server.post("/topics/t?key=a+b", "text/plain", b"1");
+    assert_eq!((one.status, one.json()), (200, json!({ "topic": "t", "seq": 1 })));
+    let same = server.post("/topics/t?key=EUR%2FUSD", ndjson, b"2\n3\n");
+    assert_eq!(same.json(), json!({ "topic": "t", "first_seq": 2, "last_seq": 3, "count": 2 }));
+    let lines = b"{\"symbol\":\"EUR/USD\",\"bid\":4}\n{\"bid\":5,\"symbol\":\"c\"}\n{\"symbol\":\"d\"}";
+    let own = server.post("/topics/t?key_member=symbol", ndjson, lines);
+    assert_eq!(own.json(), json!({ "topic": "t", "first_seq": 4, "last_seq": 6, "count": 3 }));
+    assert_eq!(server.post("/topics/t?key_member=k", "application/json", b"{\"k\":\"d\"}").status, 200);
+
+    let topic = server.get("/topics/t");
+    assert_eq!(topic.status, 200);
+    let (topic, listed) = (topic.json(), server.get("/topics").json()["topics"][0].clone());
+    assert_eq!(topic, listed, "both say the same");
+    let epoch = topic["epoch"].as_str().expect("a text");
+    assert!(epoch.len() == 16 && epoch.bytes().all(|byte| byte.is_ascii_hexdigit()), "{epoch}");
+    let log_bytes = topic["log_bytes"].as_u64().expect("a number");
+    assert!(log_bytes > 0);
+    let expected = json!({
+        "topic": "t", "epoch": epoch, "seq": 7, "oldest": 1, "subscribers": 1, "keys": 4, "log_bytes": log_bytes,
+    });
+    assert_eq!(topic, expected);
+
+    let removed = server.ask("DELETE", "/topics/t?key=EUR%2FUSD", &[], b"");
+    assert_eq!((removed.status, removed.json()), (200, json!({ "topic": "t", "seq": 8 })));
+    assert_eq!(server.get("/topics/t").json()["keys"], json!(3));
+    for seq in 1..=7 {
+        assert_eq!(next(&mut subscription).0, seq);
+    }
+    assert_eq!(next(&mut subscription), (8, Kind::Text, Vec::new()), "a tombstone is an empty text");
+
+    let untouched = server.subscribe("quiet");
+    let quiet = server.get("/topics/quiet").json();
+    assert_eq!((&quiet["seq"], &quiet["oldest"], &quiet["keys"]), (&json!(0), &Value::Null, &json!(0)));
+    drop(untouched);
+}
+
+#[test]
+fn a_key_too_many_is_refused_and_what_was_published_is_said() {
+    let config = Config { keys_max: 2, values_bytes_max: 2048, ..Config::default() };
+    let server = Server::start(config);
+    let ndjson = "application/x-ndjson";
+    let lines = b"{\"k\":\"a\"}\n\n{\"k\":\"b\"}\n{\"k\":\"c\"}\n{\"k\":\"d\"}\n{\"k\":\"a\"}\n";
+    let reply = server.post("/topics/t?key_member=k", ndjson, lines);
+    let error = reply.json()["error"].clone();
+    assert_eq!(
+        (reply.status, &error["code"], &error["published"]),
+        (409, &json!("too_many_keys"), &json!(3))
+    );
+    assert!(error["message"].as_str().is_some_and(|text| text.starts_with("Line 4: ")), "{error}");
+    assert_eq!(server.get("/topics/t").json()["seq"], json!(3), "exactly those were published");
+
+    let reply = server.post("/topics/t?key=c", "text/plain", b"x");
+    let error = reply.json()["error"].clone();
+    assert_eq!(
+        (reply.status, &error["code"], &error["published"]),
+        (409, &json!("too_many_keys"), &Value::Null)
+    );
+    let reply = server.post("/topics/t?key=a", "text/plain", &[b'x'; 3000]);
+    assert_eq!((reply.status, &reply.json()["error"]["code"]), (507, &json!("values_too_large")));
+    assert_eq!(server.ask("DELETE", "/topics/t?key=b", &[], b"").status, 200);
+    assert_eq!(server.post("/topics/t?key=c", "text/plain", b"x").status, 200, "there is room again");
 }
 
 #[test]
@@ -233,6 +314,8 @@ fn the_rest_of_the_port_answers() {
     );
     let published = metrics.body.lines().filter(|line| line.starts_with("fanfare_published_total{"));
     assert_eq!(published.filter(|line| line.ends_with(" 1")).count(), 1, "{}", metrics.body);
+    let total = metrics.body.lines().find_map(|line| line.strip_prefix("fanfare_log_total_bytes "));
+    assert!(total.is_some_and(|bytes| bytes.parse::<u64>().is_ok_and(|bytes| bytes > 0)), "{total:?}");
 
     server.engine.shutdown(SOON);
     let health = server.get("/healthz");

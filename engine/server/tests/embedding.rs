@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use fanfare::{
-    Config, Delivery, Engine, EngineBuilder, Kind, Message, PublishError, StartError, Subscription,
-    TopicName, TryPublishError,
+    Config, Delivery, Engine, EngineBuilder, Epoch, Kind, Message, Policy, PublishError, Recovery, Start,
+    StartError, Subscription, TopicName, TopicRule, TryPublishError,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -92,6 +92,140 @@ fn subscribers_see_the_messages_of_many_threads_in_one_order() {
         assert_eq!(mine.len(), EACH);
         assert!(mine.is_sorted(), "each publisher's messages keep their order");
     }
+}
+
+/// Where a subscription can be gone on from later.
+fn bookmark(subscription: &Subscription) -> Start {
+    Start::Since { seq: subscription.next_seq() - 1, epoch: subscription.epoch() }
+}
+
+#[test]
+fn a_subscription_goes_on_where_a_dropped_one_ended() {
+    let engine = small(2).start().expect("it starts");
+    // Of both shards.
+    for name in ["a", "b", "c", "d"] {
+        let topic = topic(name);
+        let mut first = engine.subscribe(&topic).expect("subscribed");
+        assert_eq!((first.recovery(), first.next_seq()), (None, 1));
+        for seq in 1..=3 {
+            assert_eq!(engine.publish_acked(&topic, seq.to_string()), Ok(seq));
+        }
+        assert_eq!(next(&mut first), (1, Message::text("1")));
+        let place = bookmark(&first);
+        drop(first);
+        assert_eq!(engine.publish_acked(&topic, "4"), Ok(4));
+
+        let mut second = engine.subscribe_from(&topic, place).expect("subscribed");
+        assert_eq!((second.recovery(), second.next_seq()), (Some(Recovery::Recovered), 2));
+        assert_eq!(engine.publish_acked(&topic, "5"), Ok(5));
+        for seq in 2..=5 {
+            assert_eq!(next(&mut second), (seq, Message::text(seq.to_string())));
+        }
+        // One that has everything goes on with the next message.
+        let mut third = engine.subscribe_from(&topic, bookmark(&second)).expect("subscribed");
+        assert_eq!(third.recovery(), Some(Recovery::Recovered));
+        assert_eq!(engine.publish_acked(&topic, "6"), Ok(6));
+        assert_eq!(next(&mut third), (6, Message::text("6")));
+    }
+}
+
+#[test]
+fn a_place_that_is_gone_is_said_to_be_gone() {
+    let topic = topic("short");
+    let rule = TopicRule { log_messages_max: Some(2), ..TopicRule::new("short".parse().expect("a pattern")) };
+    let config = Config { connections_max: 64, rules: vec![rule], ..Config::default() };
+    let engine = small(1).config(config).start().expect("it starts");
+    for seq in 1..=5 {
+        assert_eq!(engine.publish_acked(&topic, "x"), Ok(seq));
+    }
+    let epoch = engine.subscribe(&topic).expect("subscribed").epoch();
+    let other = Epoch(epoch.0 ^ 1);
+    for (seq, epoch, recovery, next_seq) in [
+        (3, epoch, Recovery::Recovered, 4),
+        (5, epoch, Recovery::Recovered, 6),
+        (2, epoch, Recovery::Lost { missing: Some((3, 5)) }, 6),
+        (6, epoch, Recovery::Lost { missing: None }, 6),
+        (3, other, Recovery::Lost { missing: None }, 6),
+    ] {
+        let since = Start::Since { seq, epoch };
+        let subscription = engine.subscribe_from(&topic, since).expect("subscribed");
+        assert_eq!(
+            (subscription.recovery(), subscription.next_seq()),
+            (Some(recovery), next_seq),
+            "{since:?}"
+        );
+        assert_eq!(subscription.epoch(), engine.topic(&topic).expect("it is there").epoch);
+    }
+}
+
+#[test]
+fn a_subscription_can_begin_with_history() {
+    let engine = small(2).start().expect("it starts");
+    let topic = topic("past");
+    for (last, first_seq) in [(10, 1), (0, 1)] {
+        let subscription = engine.subscribe_from(&topic, Start::Last(last)).expect("subscribed");
+        assert_eq!(
+            (subscription.recovery(), subscription.next_seq()),
+            (None, first_seq),
+            "nothing is there yet"
+        );
+    }
+    for seq in 1..=5 {
+        assert_eq!(engine.publish_acked(&topic, seq.to_string()), Ok(seq));
+    }
+    for (last, first_seq) in [(0, 6), (1, 5), (2, 4), (5, 1), (100, 1)] {
+        let mut subscription = engine.subscribe_from(&topic, Start::Last(last)).expect("subscribed");
+        assert_eq!(subscription.next_seq(), first_seq, "last {last}");
+        for seq in first_seq..=5 {
+            assert_eq!(next(&mut subscription), (seq, Message::text(seq.to_string())));
+        }
+        assert!(subscription.recv_timeout(Duration::from_millis(1)).is_err());
+    }
+}
+
+#[test]
+fn keys_have_values_until_a_tombstone_removes_them() {
+    let config = Config { connections_max: 64, keys_max: 2, values_bytes_max: 4096, ..Config::default() };
+    let engine = small(2).config(config).start().expect("it starts");
+    let topic = topic("keyed");
+    assert_eq!(engine.topic(&topic), None);
+    let mut subscription = engine.subscribe(&topic).expect("subscribed");
+    let keyed = |key, text: &str| Message::text(text).with_key(key).expect("a key");
+    let tombstone = |key| Message::tombstone(key).expect("a key");
+    for (message, outcome, text) in [
+        (keyed("a", "1"), Ok(1), "1"),
+        (keyed("b", "2"), Ok(2), "2"),
+        (keyed("a", "3"), Ok(3), "3"),
+        (keyed("c", "4"), Err(PublishError::TooManyKeys), ""),
+        (tombstone("b"), Ok(4), ""),
+        (tombstone("never there"), Ok(5), ""),
+        (keyed("c", "6"), Ok(6), "6"),
+        (keyed("c", &"7".repeat(5000)), Err(PublishError::ValuesTooLarge), ""),
+        (Message::text("8"), Ok(7), "8"),
+    ] {
+        assert_eq!(engine.publish_acked(&topic, message.clone()), outcome, "{message:?}");
+        if let Ok(seq) = outcome {
+            assert_eq!(next(&mut subscription), (seq, Message::text(text)), "a tombstone is an empty text");
+        }
+    }
+    let info = engine.topic(&topic).expect("it is there");
+    assert_eq!((info.epoch, info.seq, info.oldest), (subscription.epoch(), 7, Some(1)));
+    assert_eq!((info.name, info.subscribers, info.keys), (topic.clone(), 1, 2));
+    assert!(info.bytes > 0);
+    engine.shutdown(SOON);
+    assert_eq!(engine.topic(&topic), None, "nobody is left who could say");
+    let late = engine.subscribe_from(&topic, Start::Last(1)).map(drop);
+    assert_eq!(late, Err(PublishError::ShuttingDown));
+}
+
+#[test]
+fn a_rule_that_cannot_work_is_refused_by_its_pattern() {
+    let pattern = "prices.*".parse().expect("a pattern");
+    let rule = TopicRule { policy: Some(Policy::Conflate), keys_max: Some(1), ..TopicRule::new(pattern) };
+    let rules = vec![rule.clone(), TopicRule { lag_messages_max: Some(0), ..rule }];
+    let config = Config { connections_max: 64, rules, ..Config::default() };
+    let Err(StartError::Config(error)) = small(1).config(config).start() else { panic!("it cannot work") };
+    assert!(error.to_string().starts_with("the rule for prices.*: lag_messages_max"), "{error}");
 }
 
 #[cfg(feature = "control")]

@@ -16,12 +16,16 @@
 //! | [`decode`] | frames to messages, with every rule of RFC 6455 section 5 |
 //! | [`mask`] | the XOR of section 5.3, as fast as a copy |
 //! | [`text`] | UTF-8 validated while it arrives |
-//! | [`topic`] | the name of a topic |
+//! | [`topic`], [`key`] | the name of a topic, and the key of a message |
+//! | [`pattern`] | which topics a rule is for |
+//! | [`subscribe`] | what a subscriber may ask for |
 //! | [`stream`] | the JSON protocol of `/stream` |
+//! | [`notice`] | what the server says between a topic's messages |
 //! | [`frame`] | the frame header, and whole frames written |
 //! | [`close`] | close codes and the Close frame |
 //!
-//! `percent` undoes and does the percent-encoding that topic names and queries have in URLs.
+//! `percent` undoes and does the percent-encoding that topic names and queries have in URLs; `json` reads and
+//! writes what the JSON protocol is made of.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -30,12 +34,17 @@ pub mod close;
 pub mod decode;
 pub mod frame;
 pub mod handshake;
+pub mod key;
 pub mod mask;
+pub mod notice;
+pub mod pattern;
 pub mod stream;
+pub mod subscribe;
 pub mod text;
 pub mod topic;
 pub mod url;
 
+mod json;
 mod percent;
 
 use frame::Opcode;
@@ -58,13 +67,15 @@ pub enum Kind {
     Binary,
     /// One JSON text (RFC 8259). Raw subscribers receive it as a text frame.
     Json,
+    /// No payload: the message removes its key. Raw subscribers receive an empty text frame.
+    Tombstone,
 }
 
 impl Kind {
     /// The opcode under which raw subscribers receive a payload of this kind.
     pub const fn opcode(self) -> Opcode {
         match self {
-            Self::Text | Self::Json => Opcode::Text,
+            Self::Text | Self::Json | Self::Tombstone => Opcode::Text,
             Self::Binary => Opcode::Binary,
         }
     }

@@ -59,7 +59,7 @@ fn the_request() {
     assert_eq!(upgrade.protocols, ["chat", "superchat"]);
 
     let mut reply = Vec::new();
-    upgrade.write_accept(&mut reply, Some("superchat"), None);
+    upgrade.write_accept(&mut reply, Some("superchat"), &[]);
     let (response, len) = handshake.read_response(&reply, &LIMITS).unwrap().unwrap();
     assert_eq!(len, reply.len());
     let Response::Accepted { protocol, extensions, headers } = response else { panic!("{response:?}") };

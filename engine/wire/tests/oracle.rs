@@ -204,7 +204,7 @@ fn we_answer_their_key() {
         let (request, len) = read_request(&bytes, &HeadLimits::default()).unwrap().unwrap();
         assert_eq!((len, &*request.path, &*request.host), (bytes.len(), "/chat", "example.org"));
         let mut reply = Vec::new();
-        request.upgrade.unwrap().write_accept(&mut reply, None, None);
+        request.upgrade.unwrap().write_accept(&mut reply, None, &[]);
         let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
         assert!(
             String::from_utf8(reply).unwrap().contains(&format!("\r\nSec-WebSocket-Accept: {accept}\r\n"))

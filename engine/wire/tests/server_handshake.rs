@@ -114,7 +114,7 @@ fn the_example_of_section_1_3() {
     let upgrade = request.upgrade.unwrap();
     assert_eq!(upgrade.protocols, ["chat", "superchat"]);
     let mut reply = Vec::new();
-    upgrade.write_accept(&mut reply, Some("chat"), None);
+    upgrade.write_accept(&mut reply, Some("chat"), &[]);
     assert_eq!(
         String::from_utf8(reply).unwrap(),
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -418,11 +418,36 @@ fn extensions() {
 }
 
 #[test]
-fn accepted_extensions_are_written() {
+fn further_headers_are_written() {
     let (request, _) = read(upgrade("", &["Sec-WebSocket-Extensions: permessage-deflate"])).unwrap();
     let mut reply = Vec::new();
-    request.upgrade.unwrap().write_accept(&mut reply, None, Some("permessage-deflate"));
-    assert!(reply.ends_with(b"\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"));
+    let headers = [("Fanfare-Seq", "42"), ("Sec-WebSocket-Extensions", "permessage-deflate; x=1"), ("X", "")];
+    request.upgrade.unwrap().write_accept(&mut reply, None, &headers);
+    let expected = b"\r\nFanfare-Seq: 42\r\nSec-WebSocket-Extensions: permessage-deflate; x=1\r\nX: \r\n\r\n";
+    assert!(reply.ends_with(expected), "{}", String::from_utf8_lossy(&reply));
+    let mut headers = [httparse::EMPTY_HEADER; 8];
+    let mut response = httparse::Response::new(&mut headers);
+    assert_eq!(response.parse(&reply).unwrap(), httparse::Status::Complete(reply.len()));
+    assert_eq!((response.code, response.headers.len()), (Some(101), 6));
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn no_header_holds_another() {
+    let (request, _) = read(upgrade("", &[])).unwrap();
+    let upgrade = request.upgrade.unwrap();
+    for header in [
+        ("X", "a\r\nY: b"),
+        ("X", "a\n"),
+        ("X", "\0"),
+        ("X", "é"),
+        ("X: a\r\nY", "b"),
+        ("", "b"),
+        ("X ", "b"),
+    ] {
+        let written = std::panic::catch_unwind(|| upgrade.write_accept(&mut Vec::new(), None, &[header]));
+        assert!(written.is_err(), "{header:?}");
+    }
 }
 
 #[test]

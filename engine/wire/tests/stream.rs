@@ -3,13 +3,31 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use fanfare_wire::Kind;
-use fanfare_wire::stream::{self, ErrorCode, Id, Op, OpName, Refusal, Request};
+use fanfare_wire::key::Key;
+use fanfare_wire::stream::{
+    self, Content, ErrorCode, Id, Op, OpName, Recovery, Refusal, Request, Subscribe, Subscribed,
+};
+use fanfare_wire::subscribe::{Epoch, Policy, Start, SubscribeOptions};
 use fanfare_wire::topic::TopicName;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn topic(name: &str) -> TopicName {
     TopicName::parse(name).unwrap()
+}
+
+fn key(key: &str) -> Key {
+    Key::parse(key).unwrap()
+}
+
+/// A subscribe that gives the topic's name and nothing else.
+fn bare(name: &str) -> Subscribe {
+    Subscribe { topic: topic(name), options: None }
+}
+
+/// A publish without a key.
+fn publish<'a>(name: &str, data: &'a str) -> Op<'a> {
+    Op::Publish { topic: topic(name), key: None, content: Content::Data(data) }
 }
 
 #[track_caller]
@@ -28,13 +46,13 @@ fn requests() {
     check(
         r#"{"op":"subscribe","args":["a","b"],"id":1}"#,
         number(1),
-        Op::Subscribe(vec![topic("a"), topic("b")]),
+        Op::Subscribe(vec![bare("a"), bare("b")]),
     );
     check(r#"{"op":"unsubscribe","args":["a"],"id":2}"#, number(2), Op::Unsubscribe(vec![topic("a")]));
     check(
         r#"{"op":"publish","args":{"topic":"a","data":{"x": [1, 2.50]}},"id":3}"#,
         number(3),
-        Op::Publish { topic: topic("a"), data: r#"{"x": [1, 2.50]}"# },
+        publish("a", r#"{"x": [1, 2.50]}"#),
     );
     check(r#"{"op":"list","id":4}"#, number(4), Op::List);
     check(r#"{"op":"ping","id":5}"#, number(5), Op::Ping);
@@ -44,12 +62,58 @@ fn requests() {
     check(
         r#"{"op":"subscribe","args":["\u00e9\/\"","a","a"]}"#,
         None,
-        Op::Subscribe(vec![topic("é/\""), topic("a"), topic("a")]),
+        Op::Subscribe(vec![bare("é/\""), bare("a"), bare("a")]),
     );
     for data in ["null", "true", "0", "-1e400", r#""text\n""#, "[]", r#"{"topic":"b","data":1}"#] {
         let text = format!(r#"{{"op":"publish","args":{{"data":{data},"topic":"a"}}}}"#);
-        check(&text, None, Op::Publish { topic: topic("a"), data });
+        check(&text, None, publish("a", data));
     }
+}
+
+/// tests/subscribe.rs has what the objects can ask for.
+#[test]
+fn subscribes_of_objects() {
+    let with = |name, options| Subscribe { topic: topic(name), options: Some(options) };
+    let default = SubscribeOptions::default();
+    check(r#"{"op":"subscribe","args":[{"topic":"a"}]}"#, None, Op::Subscribe(vec![with("a", default)]));
+    let all = SubscribeOptions {
+        start: Start::Since { seq: 41, epoch: Epoch(0x0011_2233_aabb_ccdd) },
+        snapshot: true,
+        policy: Some(Policy::Skip),
+        presence: true,
+        ..default
+    };
+    check(
+        r#"{"op":"subscribe","args":["b", {"presence":true,"policy":"sk\u0069p","snapshot":true,
+            "\u0065poch":"00112233aabbccdd","since":41,"topic":"\u0061"} ,"a",{"last":3,"topic":"b"}]}"#,
+        None,
+        Op::Subscribe(vec![
+            bare("b"),
+            with("a", all),
+            bare("a"),
+            with("b", SubscribeOptions { start: Start::Last(3), ..default }),
+        ]),
+    );
+}
+
+#[test]
+fn publishes_with_a_key() {
+    let op = |name, content| Op::Publish { topic: topic("a"), key: Some(key(name)), content };
+    check(
+        r#"{"op":"publish","args":{"topic":"a","data":1,"key":"EURUSD"}}"#,
+        None,
+        op("EURUSD", Content::Data("1")),
+    );
+    check(
+        r#"{"op":"publish","args":{"key":"\u00e9","data":null,"topic":"a"}}"#,
+        None,
+        op("é", Content::Data("null")),
+    );
+    check(
+        r#"{"op":"publish","args":{"topic":"a","key":" ","tombstone":true}}"#,
+        None,
+        op(" ", Content::Tombstone),
+    );
 }
 
 #[test]
@@ -130,6 +194,20 @@ fn refusals() {
         (r#""op":"subscribe","args":["a",""]"#, OpName::Subscribe, ErrorCode::BadTopic),
         (r#""op":"subscribe","args":[" a"]"#, OpName::Subscribe, ErrorCode::BadTopic),
         (r#""op":"subscribe","args":["a\u0000"]"#, OpName::Subscribe, ErrorCode::BadTopic),
+        (r#""op":"subscribe","args":["a",null]"#, OpName::Subscribe, ErrorCode::BadArgs),
+        (r#""op":"subscribe","args":["a",["b"]]"#, OpName::Subscribe, ErrorCode::BadArgs),
+        (r#""op":"subscribe","args":["\ud800"]"#, OpName::Subscribe, ErrorCode::BadArgs),
+        (r#""op":"subscribe","args":[{}]"#, OpName::Subscribe, ErrorCode::BadArgs),
+        (r#""op":"subscribe","args":["a",{"last":1}]"#, OpName::Subscribe, ErrorCode::BadArgs),
+        (r#""op":"subscribe","args":[{"topic":["a"]}]"#, OpName::Subscribe, ErrorCode::BadArgs),
+        (r#""op":"subscribe","args":[{"topic":"a","last":"1"}]"#, OpName::Subscribe, ErrorCode::BadArgs),
+        (r#""op":"subscribe","args":[{"topic":" a"}]"#, OpName::Subscribe, ErrorCode::BadTopic),
+        (
+            r#""op":"subscribe","args":["a",{"topic":"a","data":1}]"#,
+            OpName::Subscribe,
+            ErrorCode::UnknownField,
+        ),
+        (r#""op":"unsubscribe","args":[{"topic":"a"}]"#, OpName::Unsubscribe, ErrorCode::BadArgs),
         (r#""op":"unsubscribe","args":[]"#, OpName::Unsubscribe, ErrorCode::BadArgs),
         (r#""op":"publish""#, OpName::Publish, ErrorCode::BadArgs),
         (r#""op":"publish","args":["a",1]"#, OpName::Publish, ErrorCode::BadArgs),
@@ -139,6 +217,48 @@ fn refusals() {
         (r#""op":"publish","args":{"topic":"a","topic":"a","data":1}"#, OpName::Publish, ErrorCode::BadArgs),
         (r#""op":"publish","args":{"topic":"a","data":1,"x":1}"#, OpName::Publish, ErrorCode::UnknownField),
         (r#""op":"publish","args":{"topic":"","data":1}"#, OpName::Publish, ErrorCode::BadTopic),
+        (r#""op":"publish","args":{"topic":"a","data":1,"key":null}"#, OpName::Publish, ErrorCode::BadArgs),
+        (r#""op":"publish","args":{"topic":"a","data":1,"key":1}"#, OpName::Publish, ErrorCode::BadArgs),
+        (r#""op":"publish","args":{"topic":"a","data":1,"key":""}"#, OpName::Publish, ErrorCode::BadKey),
+        (r#""op":"publish","args":{"topic":"a","data":1,"key":"\n"}"#, OpName::Publish, ErrorCode::BadKey),
+        (
+            r#""op":"publish","args":{"topic":"a","tombstone":true,"key":""}"#,
+            OpName::Publish,
+            ErrorCode::BadKey,
+        ),
+        (r#""op":"publish","args":{"topic":"a","key":"k"}"#, OpName::Publish, ErrorCode::BadArgs),
+        (r#""op":"publish","args":{"topic":"a","tombstone":true}"#, OpName::Publish, ErrorCode::BadArgs),
+        (
+            r#""op":"publish","args":{"topic":"a","key":"k","tombstone":false}"#,
+            OpName::Publish,
+            ErrorCode::BadArgs,
+        ),
+        (
+            r#""op":"publish","args":{"topic":"a","key":"k","tombstone":1}"#,
+            OpName::Publish,
+            ErrorCode::BadArgs,
+        ),
+        (
+            r#""op":"publish","args":{"topic":"a","key":"k","tombstone":"true"}"#,
+            OpName::Publish,
+            ErrorCode::BadArgs,
+        ),
+        (
+            r#""op":"publish","args":{"topic":"a","key":"k","tombstone":true,"data":1}"#,
+            OpName::Publish,
+            ErrorCode::BadArgs,
+        ),
+        (
+            r#""op":"publish","args":{"topic":"a","key":"k","tombstone":false,"data":1}"#,
+            OpName::Publish,
+            ErrorCode::BadArgs,
+        ),
+        (r#""op":"publish","args":{"key":"k","tombstone":true}"#, OpName::Publish, ErrorCode::BadArgs),
+        (
+            r#""op":"publish","args":{"topic":"a","data":1,"Key":"k"}"#,
+            OpName::Publish,
+            ErrorCode::UnknownField,
+        ),
     ];
     for (members, op, error) in table {
         refused(&format!(r#"{{"id":7,{members}}}"#), id.clone(), Some(*op), *error);
@@ -160,13 +280,6 @@ fn replies() {
     let id = Some(Id::Number(1));
     let id = id.as_ref();
     let text = Id::Text("q\"\u{1}".into());
-    written(r#"{"id":1,"op":"subscribe","ok":true,"topics":[{"topic":"a","seq":41}]}"#, |out| {
-        stream::write_subscribed(out, id, [("a", 41)].into_iter());
-    });
-    written(
-        r#"{"op":"subscribe","ok":true,"topics":[{"topic":"a","seq":0},{"topic":"\"","seq":18446744073709551615}]}"#,
-        |out| stream::write_subscribed(out, None, [("a", 0), ("\"", u64::MAX)].into_iter()),
-    );
     written(r#"{"id":1,"op":"unsubscribe","ok":true,"topics":["a"]}"#, |out| {
         stream::write_unsubscribed(out, id, ["a"].into_iter());
     });
@@ -190,6 +303,36 @@ fn replies() {
 }
 
 #[test]
+fn replies_to_subscribes() {
+    let id = Some(Id::Number(1));
+    let epoch = Epoch(0x0011_2233_aabb_ccdd);
+    let plain = Subscribed { topic: "prices", epoch, seq: 42, oldest: Some(3), recovery: None };
+    written(
+        r#"{"id":1,"op":"subscribe","ok":true,"topics":[{"topic":"prices","epoch":"00112233aabbccdd","seq":42,"oldest":3}]}"#,
+        |out| stream::write_subscribed(out, id.as_ref(), [plain].into_iter()),
+    );
+    let table = [
+        (Recovery::Recovered, r#""recovered":true"#),
+        (Recovery::Lost { missing: Some((4, 42)) }, r#""recovered":false,"missing":{"from":4,"to":42}"#),
+        (Recovery::Lost { missing: None }, r#""recovered":false,"missing":null"#),
+    ];
+    for (recovery, members) in table {
+        let expected = format!(
+            r#"{{"op":"subscribe","ok":true,"topics":[{{"topic":"prices","epoch":"00112233aabbccdd","seq":42,"oldest":3,{members}}}]}}"#
+        );
+        let topic = Subscribed { recovery: Some(recovery), ..plain };
+        written(&expected, |out| stream::write_subscribed(out, None, [topic].into_iter()));
+    }
+    let empty = Subscribed { topic: "a", epoch: Epoch(0), seq: 0, oldest: None, recovery: None };
+    let max = u64::MAX;
+    let extreme = Subscribed { topic: "\"", epoch: Epoch(max), seq: max, oldest: Some(max), recovery: None };
+    written(
+        r#"{"op":"subscribe","ok":true,"topics":[{"topic":"a","epoch":"0000000000000000","seq":0,"oldest":null},{"topic":"\"","epoch":"ffffffffffffffff","seq":18446744073709551615,"oldest":18446744073709551615}]}"#,
+        |out| stream::write_subscribed(out, None, [empty, extreme].into_iter()),
+    );
+}
+
+#[test]
 fn errors_have_a_code_and_a_sentence() {
     let all = [
         ErrorCode::BadJson,
@@ -198,9 +341,13 @@ fn errors_have_a_code_and_a_sentence() {
         ErrorCode::UnknownField,
         ErrorCode::BadId,
         ErrorCode::BadTopic,
+        ErrorCode::BadKey,
         ErrorCode::TooManySubscriptions,
         ErrorCode::NotSubscribed,
         ErrorCode::TooManyTopics,
+        ErrorCode::PolicyNotAllowed,
+        ErrorCode::TooManyKeys,
+        ErrorCode::ValuesTooLarge,
         ErrorCode::ShuttingDown,
     ];
     for error in all {
@@ -220,7 +367,7 @@ fn errors_have_a_code_and_a_sentence() {
 #[test]
 fn data() {
     let check = |kind, payload: &[u8], expected: &str| {
-        written(expected, |out| stream::write_data(out, "a", 42, kind, payload));
+        written(expected, |out| stream::write_data(out, "a", 42, None, kind, payload));
     };
     check(Kind::Json, br#"{"x": 1}"#, r#"{"topic":"a","seq":42,"data":{"x": 1}}"#);
     check(Kind::Text, "a\"b\n€".as_bytes(), r#"{"topic":"a","seq":42,"data":"a\"b\n€"}"#);
@@ -230,6 +377,17 @@ fn data() {
     check(Kind::Binary, b"\xff\xfe\xfd", r#"{"topic":"a","seq":42,"data":"//79","encoding":"base64"}"#);
     // A publisher's text is valid; if it is not, the envelope stays so.
     check(Kind::Text, b"a\xff", "{\"topic\":\"a\",\"seq\":42,\"data\":\"a\u{fffd}\"}");
+}
+
+#[test]
+fn data_with_a_key() {
+    let check = |kind, payload: &[u8], expected: &str| {
+        written(expected, |out| stream::write_data(out, "a", 42, Some(&key("k\"")), kind, payload));
+    };
+    check(Kind::Json, b"[1]", r#"{"topic":"a","seq":42,"key":"k\"","data":[1]}"#);
+    check(Kind::Text, b"x", r#"{"topic":"a","seq":42,"key":"k\"","data":"x"}"#);
+    check(Kind::Binary, b"\xff", r#"{"topic":"a","seq":42,"key":"k\"","data":"/w==","encoding":"base64"}"#);
+    check(Kind::Tombstone, b"", r#"{"topic":"a","seq":42,"key":"k\"","tombstone":true}"#);
 }
 
 #[test]
@@ -292,7 +450,10 @@ fn json_depth() {
         let text = format!(r#"{{"op":"publish","args":{{"topic":"a","data":{json}}}}}"#);
         match stream::parse(&text) {
             Ok(request) => {
-                assert!(good && matches!(request.op, Op::Publish { data, .. } if data == json), "{shown}")
+                assert!(
+                    good && matches!(request.op, Op::Publish { content: Content::Data(data), .. } if data == json),
+                    "{shown}"
+                )
             }
             Err(refusal) => assert!(!good && refusal.error == ErrorCode::BadJson, "{shown}: {refusal:?}"),
         }
@@ -312,31 +473,51 @@ proptest! {
     }
 
     #[test]
-    fn data_reads_back(name in "\\PC{1,20}", seq: u64, text: String, bytes: Vec<u8>) {
+    fn data_reads_back(
+        name in "\\PC{1,20}",
+        seq: u64,
+        key in proptest::option::of("\\PC{1,20}".prop_map(|text| key(&text))),
+        text: String,
+        bytes: Vec<u8>,
+    ) {
         let read = |kind, payload: &[u8]| -> Value {
             let mut out = Vec::new();
-            stream::write_data(&mut out, &name, seq, kind, payload);
+            stream::write_data(&mut out, &name, seq, key.as_ref(), kind, payload);
             serde_json::from_slice(&out).unwrap()
         };
-        prop_assert_eq!(read(Kind::Text, text.as_bytes()), json!({"topic": name, "seq": seq, "data": text}));
-        let binary = read(Kind::Binary, &bytes);
-        prop_assert_eq!(BASE64_STANDARD.decode(binary["data"].as_str().unwrap()).unwrap(), bytes);
-        prop_assert_eq!(&binary["encoding"], "base64");
+        let mut expected = json!({"topic": name, "seq": seq});
+        if let Some(key) = &key {
+            expected["key"] = json!(key.as_str());
+            let mut expected = expected.clone();
+            expected["tombstone"] = json!(true);
+            prop_assert_eq!(read(Kind::Tombstone, b""), expected);
+        }
+        expected["data"] = json!(text);
+        prop_assert_eq!(&read(Kind::Text, text.as_bytes()), &expected);
         let value = json!([text, {"seq": seq}]);
-        prop_assert_eq!(&read(Kind::Json, value.to_string().as_bytes())["data"], &value);
+        expected["data"] = value.clone();
+        prop_assert_eq!(&read(Kind::Json, value.to_string().as_bytes()), &expected);
+        let mut binary = read(Kind::Binary, &bytes);
+        prop_assert_eq!(BASE64_STANDARD.decode(binary["data"].as_str().unwrap()).unwrap(), bytes);
+        expected["encoding"] = json!("base64");
+        binary["data"] = value;
+        prop_assert_eq!(binary, expected);
     }
 
     #[test]
     fn requests_read_back(names in proptest::collection::vec("[a-z\"\\\\é€😀]{1,9}", 1..5), id: String, data: String) {
         let topics: Vec<TopicName> = names.iter().map(|name| topic(name)).collect();
         let text = json!({"op": "subscribe", "args": names, "id": 1}).to_string();
-        prop_assert_eq!(stream::parse(&text).unwrap().op, Op::Subscribe(topics.clone()));
+        let subscribes = names.iter().map(|name| bare(name)).collect();
+        prop_assert_eq!(stream::parse(&text).unwrap().op, Op::Subscribe(subscribes));
+        let text = json!({"op": "unsubscribe", "args": names}).to_string();
+        prop_assert_eq!(stream::parse(&text).unwrap().op, Op::Unsubscribe(topics));
         let data = json!(data).to_string();
         let text = json!({"op": "publish", "args": {"topic": names[0]}, "id": id}).to_string();
         let text = text.replace("\"args\":{", &format!("\"args\":{{\"data\":{data},"));
         let parsed = stream::parse(&text);
         if id.len() <= 64 {
-            let op = Op::Publish { topic: topics[0].clone(), data: &data };
+            let op = publish(&names[0], &data);
             prop_assert_eq!(parsed, Ok(Request { id: Some(Id::Text(id.into())), op }));
         } else {
             prop_assert_eq!(parsed.unwrap_err().error, ErrorCode::BadId);

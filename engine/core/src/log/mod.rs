@@ -6,18 +6,23 @@
 //! - `segment`: the memory, written once
 //! - `writer`: appends, rolls over to new segments, drops old ones
 //! - `reader`: finds the bytes of a range of sequence numbers
+//! - `marks`: remembers when the head stood where, for limits of age
 
+mod marks;
 mod reader;
 mod segment;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use fanfare_wire::subscribe::Epoch;
 
+pub use marks::Marks;
 pub use reader::{LogReader, Range};
 pub use segment::Segment;
+pub(crate) use writer::SEGMENT_BYTES_MIN;
 pub use writer::{LogLimits, LogWriter};
 
 /// The segments that a log holds, oldest first; never empty, and without holes between them.
@@ -26,12 +31,16 @@ type Segments = Vec<Arc<Segment>>;
 /// What the writer and all readers of one log share.
 #[derive(Debug)]
 pub struct Log {
-    /// Replaced only when the log rolls over, so readers look at it once for each segment.
+    /// Replaced only when a segment comes or goes.
     segments: ArcSwap<Segments>,
+    /// The life of the topic that the sequence numbers belong to.
+    epoch: Epoch,
+    /// The floor of the topic's history: those who come later begin no lower.
+    oldest: AtomicU64,
     /// For each shard: it was told that the head moved and has not looked yet.
     told: Box<[AtomicBool]>,
-    /// How many subscribers read it, over all shards.
-    subscribers: AtomicUsize,
+    /// How many subscribers the topic has, over all its views and all shards.
+    subscribers: Arc<AtomicUsize>,
     /// No message will follow.
     closed: AtomicBool,
 }
@@ -48,6 +57,19 @@ impl Log {
         self.told[shard].swap(false, Ordering::AcqRel);
     }
 
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The floor of the topic's history. Segments may hold older messages, for subscribers that are behind, and
+    /// may have dropped this one: [`LogReader::oldest`] knows both.
+    pub fn oldest(&self) -> u64 {
+        // A number that gives access to nothing: what is read is found through the list of segments. Whoever sees
+        // it late begins with a message that was history a moment ago.
+        self.oldest.load(Ordering::Relaxed)
+    }
+
+    /// How many subscribers the topic has, over all its views and all shards.
     pub fn subscribers(&self) -> usize {
         self.subscribers.load(Ordering::Relaxed)
     }

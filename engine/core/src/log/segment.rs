@@ -6,9 +6,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Set in `state` when no more messages will be added. The rest of `state` is the message count.
-const SEALED: u32 = 1 << 31;
-
 /// Framed messages, one behind the other, ready to send.
 ///
 /// One writer appends; any number of threads read what it has published. Published bytes
@@ -21,7 +18,8 @@ pub struct Segment {
     bytes: Box<[UnsafeCell<u8>]>,
     /// Where each message ends, in bytes from the segment's first. Only the first `count` are set.
     ends: Box<[AtomicU32]>,
-    state: AtomicU32,
+    /// How many messages can be read.
+    count: AtomicU32,
 }
 
 // SAFETY: `bytes` is the only part that is not `Sync` by itself. A byte is written by the one `SegmentWriter`
@@ -29,18 +27,30 @@ pub struct Segment {
 unsafe impl Sync for Segment {}
 
 impl Segment {
+    /// A segment to which nothing will be added: messages numbered from 0, which lie one behind the other in
+    /// `bytes` and end at `ends`.
+    ///
+    /// # Panics
+    /// If `ends` descend or pass the bytes, or if the bytes are more than 32 bits count.
+    pub(crate) fn complete(bytes: Vec<u8>, ends: Vec<u32>) -> Arc<Self> {
+        assert!(u32::try_from(bytes.len()).is_ok() && u32::try_from(ends.len()).is_ok());
+        assert!(ends.is_sorted() && ends.last().is_none_or(|end| *end as usize <= bytes.len()));
+        Arc::new(Self {
+            base_seq: 0,
+            base_pos: 0,
+            bytes: cells(bytes.into_boxed_slice()),
+            count: AtomicU32::new(ends.len() as u32),
+            ends: ends.into_iter().map(AtomicU32::new).collect(),
+        })
+    }
+
     pub fn base_seq(&self) -> u64 {
         self.base_seq
     }
 
     /// How many messages can be read.
     pub fn count(&self) -> usize {
-        (self.state.load(Ordering::Acquire) & !SEALED) as usize
-    }
-
-    /// True when a newer segment stands in the log's list.
-    pub fn is_sealed(&self) -> bool {
-        self.state.load(Ordering::Acquire) & SEALED != 0
+        self.count.load(Ordering::Acquire) as usize
     }
 
     /// The sequence number after the last message.
@@ -66,6 +76,22 @@ impl Segment {
         let index = (seq - self.base_seq) as usize;
         assert!(index <= self.count(), "an unpublished message has no offset yet");
         self.start_of(index)
+    }
+
+    /// The position of the first message in the whole log, in bytes.
+    pub(super) fn base_pos(&self) -> u64 {
+        self.base_pos
+    }
+
+    /// The first message that begins at byte `offset` or behind it; the end if none does.
+    pub(super) fn first_from(&self, offset: u32) -> u64 {
+        if offset == 0 {
+            return self.base_seq;
+        }
+        // A message begins where the one before it ends.
+        let ends = &self.ends[..self.count()];
+        let before = ends.partition_point(|end| end.load(Ordering::Relaxed) < offset);
+        self.base_seq + (before + 1).min(ends.len()) as u64
     }
 
     /// The position of message `seq` in the whole log, in bytes.
@@ -98,7 +124,10 @@ impl Segment {
 
 /// Zero bytes straight from the allocator, so that pages not yet written take no memory.
 fn zeroed(len: usize) -> Box<[UnsafeCell<u8>]> {
-    let bytes: Box<[u8]> = vec![0; len].into_boxed_slice();
+    cells(vec![0; len].into_boxed_slice())
+}
+
+fn cells(bytes: Box<[u8]>) -> Box<[UnsafeCell<u8>]> {
     // SAFETY: `UnsafeCell<u8>` has the layout of `u8`, and the box is the only owner.
     unsafe { Box::from_raw(Box::into_raw(bytes) as *mut [UnsafeCell<u8>]) }
 }
@@ -118,13 +147,13 @@ pub(super) struct SegmentWriter {
 impl SegmentWriter {
     /// A new segment with room for `bytes_max` bytes and `messages_max` messages.
     pub(super) fn new(base_seq: u64, base_pos: u64, bytes_max: usize, messages_max: usize) -> Self {
-        assert!(bytes_max <= u32::MAX as usize && messages_max < SEALED as usize);
+        assert!(u32::try_from(bytes_max).is_ok() && u32::try_from(messages_max).is_ok());
         let segment = Segment {
             base_seq,
             base_pos,
             bytes: zeroed(bytes_max),
             ends: (0..messages_max).map(|_| AtomicU32::new(0)).collect(),
-            state: AtomicU32::new(0),
+            count: AtomicU32::new(0),
         };
         Self { segment: Arc::new(segment) }
     }
@@ -143,11 +172,11 @@ impl SegmentWriter {
     /// Appends one message, given in parts, and publishes it.
     ///
     /// # Panics
-    /// If there is no room for it, or the segment is sealed.
+    /// If there is no room for it.
     pub(super) fn append(&mut self, parts: &[&[u8]]) {
         let segment = &*self.segment;
         let total = parts.iter().map(|part| part.len()).sum();
-        assert!(self.has_room(total) && !segment.is_sealed(), "the log rolls over before it appends");
+        assert!(self.has_room(total), "the log rolls over before it appends");
         let count = segment.count();
         let mut at = segment.start_of(count) as usize;
         for part in parts {
@@ -160,13 +189,7 @@ impl SegmentWriter {
             at += part.len();
         }
         segment.ends[count].store(at as u32, Ordering::Relaxed);
-        segment.state.store(count as u32 + 1, Ordering::Release);
-    }
-
-    /// Says that a newer segment follows.
-    pub(super) fn seal(&mut self) {
-        let count = self.segment.count() as u32;
-        self.segment.state.store(count | SEALED, Ordering::Release);
+        segment.count.store(count as u32 + 1, Ordering::Release);
     }
 
     /// The position after the last message, counted in bytes since the log began.
@@ -193,6 +216,26 @@ mod tests {
         assert_eq!(segment.message_at(2), (10, 0..3));
         // An empty message holds no byte, so the byte after it belongs to the next one.
         assert_eq!(segment.message_at(3), (12, 3..8));
+    }
+
+    #[test]
+    fn a_message_is_found_by_where_it_may_begin() {
+        let mut writer = SegmentWriter::new(10, 0, 32, 8);
+        for message in [&b"one"[..], b"", b"", b"three"] {
+            writer.append(&[message]);
+        }
+        for (offset, seq) in [(0, 10), (1, 11), (3, 11), (4, 14), (8, 14), (9, 14)] {
+            assert_eq!(writer.segment().first_from(offset), seq, "offset {offset}");
+        }
+    }
+
+    #[test]
+    fn a_complete_segment_reads_like_a_written_one() {
+        let segment = Segment::complete(b"onethree".to_vec(), vec![3, 3, 8]);
+        assert_eq!((segment.base_seq(), segment.end_seq()), (0, 3));
+        assert_eq!(segment.bytes(segment.offset_of(0)..segment.offset_of(3)), b"onethree");
+        assert_eq!(segment.message_at(4), (2, 3..8));
+        assert_eq!(Segment::complete(Vec::new(), Vec::new()).end_seq(), 0);
     }
 
     #[test]

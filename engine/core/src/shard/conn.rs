@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fanfare_wire::decode::Decoder;
-use fanfare_wire::stream::Id;
+use fanfare_wire::handshake::server::Upgrade;
+use fanfare_wire::key::Key;
+use fanfare_wire::stream::{Id, Recovery};
+use fanfare_wire::subscribe::SubscribeOptions;
 use fanfare_wire::topic::TopicName;
 
-use crate::log::Segment;
 use crate::mailbox::{Command, ConnRef};
 use crate::message::PublishError;
 
@@ -61,29 +63,59 @@ impl Holds {
 /// The rest of a frame that a short send cut. It goes out before anything else.
 #[derive(Clone, Debug)]
 pub(super) struct Remainder {
-    pub(super) segment: Arc<Segment>,
+    pub(super) frame: Arc<[u8]>,
+    /// Where the rest begins.
     pub(super) start: u32,
-    pub(super) end: u32,
+}
+
+impl Remainder {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.frame[self.start as usize..]
+    }
 }
 
 /// Subscriptions on their way: some topics are still being attached on their home shards.
 #[derive(Debug)]
 pub(super) struct Joining {
     pub(super) purpose: JoinPurpose,
-    /// The subscriptions made so far; they are held until all are there.
-    pub(super) subs: Vec<u32>,
-    /// How many topics are still missing.
+    pub(super) wanted: Vec<Wanted>,
+    /// How many of them are not made yet.
     pub(super) left: usize,
     pub(super) refused: Option<PublishError>,
+}
+
+/// One subscription that a connection asked for.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) reader: u32,
+    pub(super) options: SubscribeOptions,
+    /// The subscription, held until all are there.
+    pub(super) sub: Option<u32>,
+    /// It was there before, and stays as it is.
+    pub(super) known: bool,
+    /// The sequence number of the topic's last message when it was made.
+    pub(super) head: u64,
+    pub(super) recovery: Option<Recovery>,
 }
 
 /// What follows when all subscriptions are there.
 #[derive(Debug)]
 pub(super) enum JoinPurpose {
-    /// The 101 answer, ready to send, and whether a subscribe reply follows it.
-    Upgrade { answer: Vec<u8>, announce: bool },
+    /// The 101 answer with the subprotocol, and how the subscriptions are made known with it.
+    Upgrade { upgrade: Upgrade, subprotocol: Option<&'static str>, announce: Announce },
     /// The reply to a subscribe operation.
     Reply { id: Option<Id> },
+}
+
+/// How subscriptions that come with the upgrade are made known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Announce {
+    /// There are none.
+    Nothing,
+    /// In headers of the answer.
+    Headers,
+    /// In a subscribe reply behind it.
+    Reply,
 }
 
 /// Where a raw connection's messages go.
@@ -92,6 +124,8 @@ pub(super) struct Publisher {
     pub(super) topic: TopicName,
     /// Its text messages are JSON.
     pub(super) json: bool,
+    /// The key of all its messages.
+    pub(super) key: Option<Key>,
 }
 
 #[derive(Debug, Default)]
@@ -112,7 +146,7 @@ impl Session {
     pub(super) fn subs(&self) -> impl Iterator<Item = u32> + '_ {
         let (one, many) = match self {
             Self::Raw { sub, .. } => (*sub, None),
-            Self::Stream(stream) => (None, Some(stream.subs.values().copied())),
+            Self::Stream(stream) => (None, Some(stream.subs.values().flat_map(Membership::subs))),
             Self::None | Self::Publish(_) => (None, None),
         };
         one.into_iter().chain(many.into_iter().flatten())
@@ -122,7 +156,22 @@ impl Session {
 /// A `/stream` connection's own state.
 #[derive(Debug, Default)]
 pub(super) struct StreamSession {
-    pub(super) subs: BTreeMap<TopicName, u32>,
+    pub(super) subs: BTreeMap<TopicName, Membership>,
+}
+
+/// What a `/stream` connection has of one topic.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Membership {
+    /// Its subscription to the messages.
+    pub(super) sub: u32,
+    /// Its subscription to the topic's presence.
+    pub(super) presence: Option<u32>,
+}
+
+impl Membership {
+    pub(super) fn subs(&self) -> impl Iterator<Item = u32> + use<> {
+        std::iter::once(self.sub).chain(self.presence)
+    }
 }
 
 /// The end of a list of subscriptions.
@@ -140,6 +189,8 @@ pub(super) struct Conn {
     pub(super) ready: bool,
     /// Its socket is full; the driver will say when it takes bytes again.
     pub(super) blocked: bool,
+    /// Its socket was full since it last had everything.
+    pub(super) lagged: bool,
     /// The peer's close frame arrived.
     pub(super) peer_closed: bool,
     /// No close frame is expected of the peer, and whatever it still sends is dropped.
@@ -180,6 +231,7 @@ impl Conn {
             receiving: false,
             ready: false,
             blocked: false,
+            lagged: false,
             peer_closed: false,
             deaf: false,
             broken: false,

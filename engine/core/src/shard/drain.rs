@@ -4,6 +4,7 @@
 //! - *quiescing*: no new connections and no new messages; messages under way to other shards get there
 //! - *sequencing*: no shard brings commands any more; what is in the mailbox is appended
 //! - *flushing*: every head is final; a connection that has everything is closed with 1001
+//! - *flushed*: no connection is left here; other shards may still ask this one for snapshots
 //!
 //! What is not done by the deadline is cut off.
 
@@ -12,7 +13,7 @@ use std::sync::atomic::Ordering;
 use fanfare_io::Driver;
 use fanfare_wire::close::CloseCode;
 
-use super::conn::{NIL, State};
+use super::conn::{Conn, NIL, State};
 use super::{NS_PER_MS, Shard};
 
 /// How many connections one turn looks at.
@@ -26,6 +27,7 @@ enum Stage {
     Sequencing,
     Sequenced,
     Flushing,
+    Flushed,
 }
 
 #[derive(Debug, Default)]
@@ -81,12 +83,20 @@ impl<D: Driver> Shard<D> {
                     self.drain.stage = Stage::Flushing;
                 }
             }
-            Stage::Flushing => self.flush(),
+            Stage::Flushing => {
+                self.flush();
+                if self.conns.len() == 0 {
+                    self.plane.flushed.fetch_add(1, Ordering::SeqCst);
+                    self.plane.wake_all();
+                    self.drain.stage = Stage::Flushed;
+                }
+            }
+            Stage::Flushed => {}
         }
         if self.now >= self.drain.deadline {
             return self.cut_off();
         }
-        self.conns.len() > 0 || self.drain.stage != Stage::Flushing
+        self.drain.stage != Stage::Flushed || self.plane.flushed.load(Ordering::SeqCst) < shards
     }
 
     /// Closes connections that have everything.
@@ -101,12 +111,23 @@ impl<D: Driver> Shard<D> {
             let Some(conn) = self.conns.get(slot) else { continue };
             match conn.state {
                 State::Handshake => self.finish(slot),
-                State::Open if conn.pending_first == NIL && conn.joining.is_none() => {
+                State::Open
+                    if conn.pending_first == NIL && conn.joining.is_none() && self.has_everything(conn) =>
+                {
                     self.close(slot, CloseCode::GOING_AWAY, "the server is shutting down");
                 }
                 _ => {}
             }
         }
+    }
+
+    /// True if no subscription of a connection lacks anything.
+    fn has_everything(&self, conn: &Conn) -> bool {
+        conn.session.subs().all(|sub| {
+            let sub = &self.subs[sub];
+            let log = self.readers.slab[sub.reader].log.as_ref();
+            log.is_none_or(|log| !sub.progress.has_work(log.end()))
+        })
     }
 
     /// Time is up. False when nothing is left to wait for.

@@ -3,6 +3,7 @@
 //! This only finds out who has something to send. A crowd is taken in slices, with sends and completions between.
 
 use fanfare_io::Driver;
+use fanfare_wire::subscribe::Policy;
 
 use super::Shard;
 use super::conn::{Conn, NIL, State};
@@ -14,7 +15,10 @@ const READY_ENOUGH: usize = 4096;
 impl<D: Driver> Shard<D> {
     /// Notes that a reader's log has a new head.
     pub(super) fn head_moved(&mut self, index: u32) {
-        let Some(reader) = self.readers.slab.get_mut(index) else { return };
+        if self.readers.slab.get(index).is_none() || self.must_wait(index) {
+            return;
+        }
+        let reader = &mut self.readers.slab[index];
         if reader.queued {
             reader.again = true;
             return;
@@ -40,6 +44,13 @@ impl<D: Driver> Shard<D> {
             {
                 log.log().looks(self.index);
                 log.refresh();
+                if let Some(marks) = &mut reader.marks {
+                    marks.note(self.now, log.end());
+                }
+                if let Some(pace) = &mut reader.pace {
+                    pace.looks(self.now);
+                }
+                self.spreads.begin(self.now);
             }
             let end = reader.subs.len().min(reader.at + budget);
             budget -= end.saturating_sub(reader.at).min(budget);
@@ -50,6 +61,7 @@ impl<D: Driver> Shard<D> {
             }
             if finished {
                 self.moved.pop_front();
+                self.spreads.end_of_pass();
                 let reader = &mut self.readers.slab[index];
                 reader.queued = false;
                 if reader.again {
@@ -59,10 +71,11 @@ impl<D: Driver> Shard<D> {
         }
         while let Some(index) = self.slow.pop() {
             // The index may name another subscription by now.
-            if let Some(sub) = self.subs.get(index)
-                && self.is_too_slow(sub)
+            if let Some(sub) = self.subs.get(index).copied()
+                && sub.policy == Policy::Disconnect
+                && self.is_too_slow(index)
             {
-                self.close_slow(sub.conn);
+                self.close_slow(&sub);
             }
         }
     }
@@ -72,25 +85,20 @@ impl<D: Driver> Shard<D> {
         let reader = &self.readers.slab[reader];
         let Some(log) = &reader.log else { return };
         let index = reader.subs[place];
-        let sub = &self.subs[index];
-        if sub.held || sub.cursor >= log.end() {
+        let Sub { progress, conn: slot, policy, pending, held, awaits, .. } = self.subs[index];
+        if held || awaits || !progress.has_work(log.end()) {
             return;
         }
-        let slot = sub.conn;
-        if self.conns[slot].blocked && self.is_too_slow(sub) {
+        // Slow consumers that are not disconnected cost nothing until their sockets take bytes again.
+        if pending && policy != Policy::Disconnect {
+            return;
+        }
+        if policy == Policy::Disconnect && self.conns[slot].blocked && self.is_too_slow(index) {
             self.slow.push(index);
-        } else if !sub.pending {
+        } else if !pending {
             add_pending(&mut self.subs, &mut self.conns[slot], index);
             self.make_ready(slot);
         }
-    }
-
-    /// Whether a subscription is further behind its head than it may be.
-    fn is_too_slow(&self, sub: &Sub) -> bool {
-        let Some(log) = &self.readers.slab[sub.reader].log else { return false };
-        let config = &self.plane.config;
-        log.end().saturating_sub(sub.cursor) > config.lag_messages_max
-            || log.bytes_behind(sub.cursor).is_none_or(|bytes| bytes > config.lag_bytes_max)
     }
 
     /// Lists a connection for sending, if it has anything to send and its socket takes it.
@@ -99,6 +107,7 @@ impl<D: Driver> Shard<D> {
         if !conn.ready && !conn.blocked && conn.state <= State::Closing && conn.has_work() {
             conn.ready = true;
             self.ready.push_back(slot);
+            self.spreads.listed();
         }
     }
 }

@@ -1,11 +1,14 @@
 //! From a request to a session: which paths there are, and what each is for.
 
 use fanfare_io::Driver;
-use fanfare_wire::handshake::server::{Method, Reject, Request, Upgrade};
+use fanfare_wire::handshake::server::{Method, Reject, Request};
+use fanfare_wire::key::Key;
+use fanfare_wire::stream::Subscribe;
+use fanfare_wire::subscribe::SubscribeOptions;
 use fanfare_wire::topic::TopicName;
 
 use super::Shard;
-use super::conn::{JoinPurpose, Publisher, Session, StreamSession};
+use super::conn::{Announce, JoinPurpose, Publisher, Session, StreamSession};
 use crate::view::View;
 
 /// The subprotocol of `/ws` and `/pub`: payloads as they are. Offering it is optional.
@@ -44,15 +47,6 @@ impl Target {
     }
 }
 
-/// The 101 answer.
-fn answer(upgrade: &Upgrade, target: &Target) -> Vec<u8> {
-    let known = target.subprotocol();
-    let agreed = upgrade.protocols.iter().any(|offered| offered == known).then_some(known);
-    let mut answer = Vec::new();
-    upgrade.write_accept(&mut answer, agreed, None);
-    answer
-}
-
 /// Whether text messages of this publisher are JSON: `?data=json`.
 fn publishes_json(request: &Request) -> Result<bool, Reject> {
     match request.query_value("data").as_deref() {
@@ -62,13 +56,19 @@ fn publishes_json(request: &Request) -> Result<bool, Reject> {
     }
 }
 
+/// The key of this publisher's messages: `?key=`.
+fn key_of(request: &Request) -> Result<Option<Key>, Reject> {
+    let key = request.query_value("key").map(|key| Key::parse(&key));
+    key.transpose().map_err(|error| Reject::bad_request(error.to_string()))
+}
+
 /// The topics of `?topics=a,b`, each once.
-fn topics_asked(request: &Request, limit: usize) -> Result<Vec<TopicName>, Reject> {
-    let mut topics = Vec::new();
+fn topics_asked(request: &Request, limit: usize) -> Result<Vec<Subscribe>, Reject> {
+    let mut topics: Vec<Subscribe> = Vec::new();
     for name in request.query_list("topics").unwrap_or_default() {
         let topic = TopicName::parse(&name).map_err(|error| Reject::bad_request(error.to_string()))?;
-        if !topics.contains(&topic) {
-            topics.push(topic);
+        if !topics.iter().any(|known| known.topic == topic) {
+            topics.push(Subscribe { topic, options: None });
         }
         if topics.len() > limit {
             return Err(Reject::bad_request(
@@ -95,25 +95,33 @@ impl<D: Driver> Shard<D> {
 
     fn start_session(&mut self, slot: u32, request: &Request) -> Result<(), Reject> {
         let target = Target::of(&request.path)?;
-        let upgrade = request.upgrade.as_ref().ok_or_else(Reject::upgrade_required)?;
-        let answer = answer(upgrade, &target);
-        let (session, view, topics) = match target {
+        let upgrade = request.upgrade.clone().ok_or_else(Reject::upgrade_required)?;
+        let known = target.subprotocol();
+        let subprotocol = upgrade.protocols.iter().any(|offered| offered == known).then_some(known);
+        let publisher = |topic| {
+            Ok::<_, Reject>(Publisher { topic, json: publishes_json(request)?, key: key_of(request)? })
+        };
+        let (session, view, asked, announce) = match target {
             Target::Raw(topic) => {
-                let publisher = Publisher { topic: topic.clone(), json: publishes_json(request)? };
-                (Session::Raw { publisher, sub: None }, View::Raw, vec![topic])
+                let options = Some(SubscribeOptions::from_query(request)?);
+                let asked = Subscribe { topic: topic.clone(), options };
+                if !self.allows(&asked) {
+                    return Err(Reject::bad_request("this policy is not allowed for this topic"));
+                }
+                let session = Session::Raw { publisher: publisher(topic)?, sub: None };
+                (session, View::Raw, vec![asked], Announce::Headers)
             }
             Target::Publish(topic) => {
-                let publisher = Publisher { topic, json: publishes_json(request)? };
-                (Session::Publish(publisher), View::Raw, Vec::new())
+                (Session::Publish(publisher(topic)?), View::Raw, Vec::new(), Announce::Nothing)
             }
             Target::Stream => {
                 let topics = topics_asked(request, self.config().subscriptions_max)?;
-                (Session::Stream(Box::<StreamSession>::default()), View::Json, topics)
+                let announce = if topics.is_empty() { Announce::Nothing } else { Announce::Reply };
+                (Session::Stream(Box::<StreamSession>::default()), View::Json, topics, announce)
             }
         };
-        let announce = view == View::Json && !topics.is_empty();
         self.conns[slot].session = session;
-        self.join(slot, topics, view, JoinPurpose::Upgrade { answer, announce });
+        self.join(slot, asked, view, JoinPurpose::Upgrade { upgrade, subprotocol, announce });
         Ok(())
     }
 }

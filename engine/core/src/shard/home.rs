@@ -1,17 +1,23 @@
 //! The shard as a home: publishing, and what other shards and threads ask of it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use fanfare_io::{Driver, Wake};
-use fanfare_wire::Kind;
 use fanfare_wire::stream::Id;
+use fanfare_wire::subscribe::Start;
 use fanfare_wire::topic::TopicName;
-use std::sync::Arc;
 
 use super::conn::Holds;
 use super::{NS_PER_MS, Shard};
+use crate::log::Log;
 use crate::mailbox::{Command, ConnRef, Reply, Source, TapReply};
-use crate::message::{Message, PublishError};
+use crate::message::{Draft, Message, PublishError};
+use crate::plane::Plane;
+use crate::snapshot::Snapshot;
 use crate::tap::{Tap, TapSignal};
+use crate::topics::{Attached, Listener};
+use crate::view::View;
 
 /// How much mail of each sort one turn takes.
 const MAIL_EACH_TURN: usize = 1024;
@@ -27,27 +33,21 @@ const SWEPT_EACH_TIME: usize = 512;
 impl<D: Driver> Shard<D> {
     /// Publishes a connection's message. [`Self::published`] follows at once if the topic's home is here; otherwise
     /// when the home shard has answered, and the connection may be held until the message is on its way.
-    pub(super) fn publish(
-        &mut self,
-        slot: u32,
-        topic: &TopicName,
-        kind: Kind,
-        payload: &[u8],
-        id: Option<Id>,
-    ) {
+    pub(super) fn publish(&mut self, slot: u32, topic: &TopicName, draft: &Draft<'_>, id: Option<Id>) {
         if self.drain.is_running() {
             self.published(slot, topic, id, Err(PublishError::ShuttingDown));
             return;
         }
         let home = self.plane.home_of(topic);
         if home == self.index {
-            let result = self.publish_here(topic, kind, payload);
+            let result = self.publish_here(topic, draft);
             self.published(slot, topic, id, result);
             return;
         }
         let conn = self.conns.reference(slot);
         let source = Source::Connection { shard: self.index, conn, id };
-        let message = Message { kind, payload: self.copy(payload) };
+        let message =
+            Message { kind: draft.kind, key: draft.key.cloned(), payload: self.copy(draft.payload) };
         let command = Command::Publish { topic: topic.clone(), message, source };
         // Behind what waits already, so that everything of one shard keeps its order.
         let busy = !self.commands_out[home].is_empty() || !self.stalled[home].is_empty();
@@ -61,24 +61,35 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Sequences a message of a topic whose home is here.
-    fn publish_here(&mut self, topic: &TopicName, kind: Kind, payload: &[u8]) -> Result<u64, PublishError> {
+    fn publish_here(&mut self, topic: &TopicName, draft: &Draft<'_>) -> Result<u64, PublishError> {
         let (plane, here, told_here) = (&self.plane, self.index, &mut self.told_here);
-        let result = self.topics.publish(topic, kind, payload, self.now, |log, listener| {
-            if listener.shard == here {
-                told_here.push(listener.reader);
-            } else if log.tell(listener.shard) {
-                plane.mailboxes[listener.shard].head_moved(listener.reader);
-            }
-        });
+        let tell = |log: &Log, listener: Listener| told(plane, here, told_here, log, listener);
+        let result = self.topics.publish(topic, draft, self.now, tell);
         match result {
             Ok(_) => {
                 self.stats.published.add(1);
-                self.stats.published_bytes.add(payload.len() as u64);
+                self.stats.published_bytes.add(draft.payload.len() as u64);
             }
             Err(_) => self.stats.publish_refused.add(1),
         }
         self.hear_here();
+        if self.topics.is_over_memory() {
+            self.make_room(true);
+        }
         result
+    }
+
+    /// Drops the oldest messages of this shard's topics until the process holds no more than it may. If that is not
+    /// enough, other shards have something to drop too; `ask` wakes them.
+    fn make_room(&mut self, ask: bool) {
+        let (plane, here, told_here) = (&self.plane, self.index, &mut self.told_here);
+        let tell = |log: &Log, listener: Listener| told(plane, here, told_here, log, listener);
+        let (dropped, enough) = self.topics.make_room(tell);
+        self.stats.log_bytes_dropped.add(dropped as u64);
+        if ask && !enough {
+            self.plane.wake_all();
+        }
+        self.hear_here();
     }
 
     /// Passes on what topics of this shard told readers of this shard.
@@ -199,6 +210,7 @@ impl<D: Driver> Shard<D> {
     fn take_reply(&mut self, reply: Reply) {
         match reply {
             Reply::Attached { reader, log } => self.attached(reader, log),
+            Reply::Snapshot { reader, from, snapshot } => self.snapshot_arrived(reader, from, snapshot),
             Reply::Published { conn, id, topic, result } => {
                 if let Some(slot) = self.open_slot_of(conn) {
                     self.published(slot, &topic, id, result);
@@ -214,7 +226,7 @@ impl<D: Driver> Shard<D> {
     fn take_command(&mut self, command: Command) {
         match command {
             Command::Publish { topic, message, source } => {
-                let result = self.publish_here(&topic, message.kind, &message.payload);
+                let result = self.publish_here(&topic, &message.draft());
                 match source {
                     Source::Unasked => {}
                     Source::Caller(ack) => ack(result),
@@ -225,11 +237,22 @@ impl<D: Driver> Shard<D> {
                 }
             }
             Command::Attach { topic, view, listener } => {
-                let log = self.topics.attach(&topic, view, listener, self.now);
+                let log = match self.topics.attach(&topic, view, listener, self.now) {
+                    Ok(Attached::Now(log)) => Ok(log),
+                    Ok(Attached::Later) => return,
+                    Err(error) => Err(error),
+                };
                 self.reply(listener.shard, Reply::Attached { reader: listener.reader, log });
             }
-            Command::Detach { topic, view, listener } => self.topics.detach(&topic, view, listener),
-            Command::Tap { topic, wake, reply } => self.tap(&topic, wake, reply),
+            Command::Detach { topic, view, listener } => {
+                self.topics.detach(&topic, view, listener, self.now);
+            }
+            Command::Snapshot { topic, view, from, listener } => {
+                let snapshot = self.snapshot_here(&topic, view, from);
+                self.reply(listener.shard, Reply::Snapshot { reader: listener.reader, from, snapshot });
+            }
+            Command::Tap { topic, start, wake, reply } => self.tap(&topic, start, wake, reply),
+            Command::Describe { topic, reply } => reply(self.topics.describe(&topic)),
             Command::List { from, count, reply } => {
                 let (topics, next) = self.topics.list(from, count.min(MAIL_EACH_TURN));
                 reply(topics, next);
@@ -238,28 +261,62 @@ impl<D: Driver> Shard<D> {
         self.stats.topics.set(self.topics.len() as u64);
     }
 
-    fn tap(&mut self, topic: &TopicName, wake: Arc<dyn Wake>, reply: TapReply) {
+    fn tap(&mut self, topic: &TopicName, start: Start, wake: Arc<dyn Wake>, reply: TapReply) {
         let signal = TapSignal::new(wake);
         let log = self.topics.tap(topic, signal.clone(), self.now);
-        reply(log.map(|log| Tap::new(log, signal)));
+        reply(log.map(|log| Tap::new(log, start, signal)));
     }
 
-    /// Now and then, empties logs and forgets topics that nobody uses.
-    pub(super) fn sweep_topics(&mut self) {
-        if self.now < self.sweep_due {
-            return;
-        }
-        self.sweep_due = self.now + SWEEP_NS;
-        let idle_ns = self.config().log_idle_ms * NS_PER_MS;
-        let (plane, here, told_here) = (&self.plane, self.index, &mut self.told_here);
-        self.topics.sweep(SWEPT_EACH_TIME, self.now, idle_ns, |log, listener| {
-            if listener.shard == here {
-                told_here.push(listener.reader);
-            } else if log.tell(listener.shard) {
-                plane.mailboxes[listener.shard].head_moved(listener.reader);
+    /// The newest message of each key changed since `from`, or of all keys from 0 on.
+    pub(super) fn snapshot_here(&mut self, topic: &TopicName, view: View, from: u64) -> Arc<Snapshot> {
+        let (snapshot, is_new) = self.topics.snapshot(topic, view, from, self.now);
+        self.stats.snapshots_built.add(u64::from(is_new));
+        snapshot
+    }
+
+    /// What topics need now and then: logs made from history, room, presence told, idle ones forgotten.
+    pub(super) fn keep_topics(&mut self) {
+        while let Some((listener, log)) = self.topics.build() {
+            if listener.shard == self.index {
+                self.attached(listener.reader, Ok(log));
+            } else {
+                self.reply(listener.shard, Reply::Attached { reader: listener.reader, log: Ok(log) });
             }
-        });
-        self.stats.topics.set(self.topics.len() as u64);
+        }
+        if self.topics.is_over_memory() {
+            self.make_room(false);
+        }
+        if self.topics.is_watched() && self.now >= self.presence_due {
+            self.presence_due = self.now + self.config().presence_interval_ms * NS_PER_MS;
+            let (plane, here, told_here) = (&self.plane, self.index, &mut self.told_here);
+            self.topics.tell_presence(|log, listener| told(plane, here, told_here, log, listener));
+            self.hear_here();
+        }
+        if self.now >= self.sweep_due {
+            self.sweep_due = self.now + SWEEP_NS;
+            self.sweep();
+        }
+    }
+
+    fn sweep(&mut self) {
+        let (plane, here, told_here) = (&self.plane, self.index, &mut self.told_here);
+        let tell = |log: &Log, listener: Listener| told(plane, here, told_here, log, listener);
+        self.topics.sweep(SWEPT_EACH_TIME, self.now, tell);
         self.hear_here();
+        self.stats.topics.set(self.topics.len() as u64);
+        self.stats.log_bytes.set(self.topics.bytes() as u64);
+        self.stats.values.set(self.topics.keys() as u64);
+        self.expire_supplies();
+        self.readers.aged(self.now).into_iter().for_each(|reader| self.head_moved(reader));
+    }
+}
+
+/// Passes on that a log's head moved: to a reader of another shard through its mailbox, to one of this shard a little
+/// later, since the topics are being worked on.
+fn told(plane: &Plane, here: usize, told_here: &mut Vec<u32>, log: &Log, listener: Listener) {
+    if listener.shard == here {
+        told_here.push(listener.reader);
+    } else if log.tell(listener.shard) {
+        plane.mailboxes[listener.shard].head_moved(listener.reader);
     }
 }

@@ -3,44 +3,45 @@
 //! A topic's log is attached on its home shard before the answer to an upgrade or a subscribe goes out: whoever has
 //! the answer gets every message that is published from then on.
 
+use std::sync::Arc;
+
 use fanfare_io::Driver;
 use fanfare_wire::handshake::server::Reject;
-use fanfare_wire::stream::OpName;
+use fanfare_wire::stream::{OpName, Recovery, Subscribe, Subscribed};
+use fanfare_wire::subscribe::{Policy, Start, SubscribeOptions};
 use fanfare_wire::topic::TopicName;
 use fanfare_wire::{frame, stream};
 
 use super::Shard;
-use super::conn::{Holds, JoinPurpose, Joining, NIL, Session, State};
-use super::subs::Sub;
+use super::conn::{Announce, Holds, JoinPurpose, Joining, Membership, NIL, Session, State, Wanted};
+use super::subs::{Progress, Reader, ReaderKey, Sub};
 use crate::log::{Log, LogReader};
 use crate::mailbox::{Command, ConnRef};
 use crate::message::PublishError;
-use crate::topics::Listener;
+use crate::topics::{Attached, Listener};
 use crate::view::View;
-use std::sync::Arc;
 
 impl<D: Driver> Shard<D> {
     /// Subscribes a connection to topics, each named once, then does what `purpose` says. Until then the connection
     /// is held, and its new subscriptions too.
-    pub(super) fn join(&mut self, slot: u32, topics: Vec<TopicName>, view: View, purpose: JoinPurpose) {
-        let mut joining = Box::new(Joining { purpose, subs: Vec::new(), left: 0, refused: None });
-        for topic in &topics {
-            if let Session::Stream(session) = &self.conns[slot].session
-                && let Some(sub) = session.subs.get(topic)
-            {
-                joining.subs.push(*sub);
+    pub(super) fn join(&mut self, slot: u32, asked: Vec<Subscribe>, view: View, purpose: JoinPurpose) {
+        let mut joining = Box::new(Joining { purpose, wanted: Vec::new(), left: 0, refused: None });
+        for Subscribe { topic, options } in asked {
+            let before = self.membership(slot, &topic);
+            if let (Some(before), None) = (before, &options) {
+                let Sub { reader, progress, .. } = self.subs[before.sub];
+                let head = progress.cursor.saturating_sub(1);
+                let (sub, options) = (Some(before.sub), SubscribeOptions::default());
+                joining.wanted.push(Wanted { reader, options, sub, known: true, head, recovery: None });
                 continue;
             }
-            match self.reader_of(topic, view) {
-                Ok(reader) if self.readers.slab[reader].log.is_some() => {
-                    joining.subs.push(self.add_sub(slot, reader));
-                }
-                Ok(reader) => {
-                    let conn = self.conns.reference(slot);
-                    self.readers.slab[reader].waiting.push(conn);
-                    joining.left += 1;
-                }
-                Err(error) => joining.refused = Some(error),
+            let options = options.unwrap_or_default();
+            self.want(slot, &topic, view, options, &mut joining);
+            if options.presence && before.is_none_or(|before| before.presence.is_none()) {
+                // The last count that was told, or the first to come. No count is worth waiting for.
+                let (start, policy) = (Start::Last(1), Some(Policy::Latest));
+                let options = SubscribeOptions { start, policy, ..SubscribeOptions::default() };
+                self.want(slot, &topic, View::Presence, options, &mut joining);
             }
         }
         let waits = joining.left > 0;
@@ -52,24 +53,61 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// The shard's reader of a log; it is attached at once if its home is here, and asked for otherwise.
-    fn reader_of(&mut self, topic: &TopicName, view: View) -> Result<u32, PublishError> {
-        if let Some(reader) = self.readers.find(topic, view) {
+    fn membership(&self, slot: u32, topic: &TopicName) -> Option<Membership> {
+        match &self.conns[slot].session {
+            Session::Stream(session) => session.subs.get(topic).copied(),
+            _ => None,
+        }
+    }
+
+    /// Makes one subscription if its log is attached, or waits for the log.
+    fn want(
+        &mut self,
+        slot: u32,
+        topic: &TopicName,
+        view: View,
+        options: SubscribeOptions,
+        joining: &mut Joining,
+    ) {
+        let period_ns = options.max_rate.map_or(0, |rate| rate.period_ns());
+        let key = ReaderKey { topic: topic.clone(), view, period_ns };
+        match self.reader_of(key) {
+            Ok(reader) => {
+                let mut wanted = Wanted { reader, options, sub: None, known: false, head: 0, recovery: None };
+                if self.readers.slab[reader].log.is_some() {
+                    self.add_sub(slot, &mut wanted);
+                } else {
+                    let conn = self.conns.reference(slot);
+                    self.readers.slab[reader].waiting.push(conn);
+                    joining.left += 1;
+                }
+                joining.wanted.push(wanted);
+            }
+            Err(error) => joining.refused = Some(error),
+        }
+    }
+
+    /// The shard's reader of a log; it is attached at once if its home is here and has it, and asked for otherwise.
+    fn reader_of(&mut self, key: ReaderKey) -> Result<u32, PublishError> {
+        if let Some(reader) = self.readers.find(&key) {
             return Ok(reader);
         }
-        let home = self.plane.home_of(topic);
-        let reader = self.readers.insert(topic, view, home);
+        let (topic, view) = (key.topic.clone(), key.view);
+        let home = self.plane.home_of(&topic);
+        let limits = self.plane.rules.limits_of(&topic).clone();
+        let reader = self.readers.insert(key, home, limits);
         let listener = Listener { shard: self.index, reader };
         if home == self.index {
-            match self.topics.attach(topic, view, listener, self.now) {
-                Ok(log) => self.readers.slab[reader].log = Some(LogReader::new(log)),
+            match self.topics.attach(&topic, view, listener, self.now) {
+                Ok(Attached::Now(log)) => self.readers.slab[reader].log = Some(LogReader::new(log)),
+                Ok(Attached::Later) => {}
                 Err(error) => {
                     self.readers.remove(reader);
                     return Err(error);
                 }
             }
         } else {
-            self.command(home, Command::Attach { topic: topic.clone(), view, listener });
+            self.command(home, Command::Attach { topic, view, listener });
         }
         Ok(reader)
     }
@@ -86,18 +124,18 @@ impl<D: Driver> Shard<D> {
         reader.log = log.ok().map(LogReader::new);
         let mut complete = Vec::new();
         for conn in waiting {
-            let Some(slot) = self.conns.slot_of(conn).filter(|slot| self.conns[*slot].joining.is_some())
-            else {
-                continue;
-            };
-            let sub = refused.is_none().then(|| self.add_sub(slot, index));
-            let joining = self.conns[slot].joining.as_mut().expect("it was there above");
-            joining.subs.extend(sub);
+            let Some(slot) = self.conns.slot_of(conn) else { continue };
+            let Some(mut joining) = self.conns[slot].joining.take() else { continue };
             joining.refused = joining.refused.or(refused);
             joining.left -= 1;
+            if refused.is_none() {
+                let wanted = joining.wanted.iter_mut().find(|wanted| wanted.reader == index && !wanted.known);
+                self.add_sub(slot, wanted.expect("a connection waits for readers that it wants"));
+            }
             if joining.left == 0 {
                 complete.push(slot);
             }
+            self.conns[slot].joining = Some(joining);
         }
         if refused.is_some() {
             self.readers.remove(index);
@@ -108,39 +146,49 @@ impl<D: Driver> Shard<D> {
         complete.into_iter().for_each(|slot| self.joined(slot));
     }
 
-    /// Makes a subscription that begins with the next message, held until it is announced.
-    fn add_sub(&mut self, slot: u32, index: u32) -> u32 {
+    /// Makes a subscription where its options say, held until it is announced.
+    fn add_sub(&mut self, slot: u32, wanted: &mut Wanted) {
+        let index = wanted.reader;
         let reader = &mut self.readers.slab[index];
         let log = reader.log.as_mut().expect("subscriptions are made of attached readers");
         log.refresh();
         log.log().subscriber_joined();
-        self.stats.subscriptions.add(1);
+        let (cursor, recovery) = log.place_of(wanted.options.start);
+        let recovered = recovery == Some(Recovery::Recovered);
+        let mut progress = Progress { recovering: cursor < log.end(), ..Progress::from(cursor) };
+        if wanted.options.snapshot && !recovered {
+            progress = Progress::whole();
+        }
+        (wanted.head, wanted.recovery) = (log.end() - 1, recovery);
+        if reader.view != View::Presence {
+            self.stats.subscriptions.add(1);
+        }
         let sub = self.subs.insert(Sub {
+            progress,
             conn: slot,
             reader: index,
-            cursor: log.end(),
             place: reader.subs.len() as u32,
             next_pending: NIL,
+            policy: wanted.options.policy.unwrap_or(reader.limits.policy),
             pending: false,
             held: true,
+            awaits: false,
         });
         reader.subs.push(sub);
-        sub
+        wanted.sub = Some(sub);
     }
 
     /// All topics of a join are there, or were refused.
     fn joined(&mut self, slot: u32) {
         let joining = self.conns[slot].joining.take().expect("a join ends once");
-        let Joining { purpose, mut subs, refused, .. } = *joining;
-        // Topics of other shards came in any order.
-        subs.sort_by(|a, b| self.topic_of(*a).cmp(self.topic_of(*b)));
+        let Joining { purpose, mut wanted, refused, .. } = *joining;
         if let Some(error) = refused {
-            for sub in subs {
-                // Subscriptions from before this join stay.
-                if self.subs[sub].held {
-                    self.leave(sub);
-                }
-            }
+            // Subscriptions from before this join stay.
+            wanted
+                .iter()
+                .filter(|wanted| !wanted.known)
+                .filter_map(|wanted| wanted.sub)
+                .for_each(|sub| self.leave(sub));
             match purpose {
                 JoinPurpose::Upgrade { .. } => {
                     self.reject(slot, &Reject::service_unavailable(error.to_string(), 5));
@@ -148,62 +196,124 @@ impl<D: Driver> Shard<D> {
                 JoinPurpose::Reply { id } => self.refuse(slot, OpName::Subscribe, id, error.into()),
             }
         } else {
-            self.announce(slot, purpose, &subs);
-            for sub in subs {
-                self.enter(slot, sub);
+            // Topics of other shards came in any order.
+            let topic_of = |wanted: &Wanted| &self.readers.slab[wanted.reader].topic;
+            wanted.sort_by(|a, b| topic_of(a).cmp(topic_of(b)));
+            self.announce(slot, purpose, &wanted);
+            for wanted in wanted.iter().filter(|wanted| !wanted.known) {
+                self.enter(slot, wanted);
             }
         }
         self.release(slot, Holds::JOIN);
     }
 
-    fn topic_of(&self, sub: u32) -> &TopicName {
-        &self.readers.slab[self.subs[sub].reader].topic
+    /// What is told of a subscription that was made.
+    fn subscribed(&self, wanted: &Wanted) -> Subscribed<'_> {
+        let reader = &self.readers.slab[wanted.reader];
+        let log = reader.log.as_ref().expect("the subscription was made of it");
+        let oldest = Some(log.oldest()).filter(|oldest| *oldest < log.end());
+        let (topic, epoch) = (&*reader.topic, log.log().epoch());
+        Subscribed { topic, epoch, seq: wanted.head, oldest, recovery: wanted.recovery }
     }
 
     /// Writes the answer that makes the subscriptions known.
-    fn announce(&mut self, slot: u32, purpose: JoinPurpose, subs: &[u32]) {
-        let (id, reply) = match purpose {
-            JoinPurpose::Upgrade { answer, announce } => {
+    fn announce(&mut self, slot: u32, purpose: JoinPurpose, wanted: &[Wanted]) {
+        for wanted in wanted {
+            match wanted.recovery {
+                Some(Recovery::Recovered) => self.stats.recovered.add(1),
+                Some(Recovery::Lost { .. }) => self.stats.recoveries_failed.add(1),
+                None => {}
+            }
+        }
+        let id = match purpose {
+            JoinPurpose::Upgrade { upgrade, subprotocol, announce } => {
+                let mut headers = Vec::new();
+                if let (Announce::Headers, [wanted]) = (announce, wanted) {
+                    headers = headers_of(&self.subscribed(wanted));
+                }
+                let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
                 self.stats.upgraded.add(1);
                 self.conns[slot].state = State::Open;
-                self.say(slot, |outbox| outbox.extend_from_slice(&answer));
+                self.say(slot, |outbox| upgrade.write_accept(outbox, subprotocol, &headers));
                 self.schedule(slot, self.config().ping_interval_ms);
-                (None, announce)
+                if announce != Announce::Reply {
+                    return;
+                }
+                None
             }
-            JoinPurpose::Reply { id } => (id, true),
+            JoinPurpose::Reply { id } => id,
         };
-        if !reply {
-            return;
-        }
         let mut text = Vec::new();
-        let topics = subs.iter().map(|sub| (&**self.topic_of(*sub), self.subs[*sub].cursor - 1));
-        stream::write_subscribed(&mut text, id.as_ref(), topics);
+        let messages = wanted.iter().filter(|wanted| self.readers.slab[wanted.reader].view != View::Presence);
+        stream::write_subscribed(&mut text, id.as_ref(), messages.map(|wanted| self.subscribed(wanted)));
         self.say(slot, |outbox| frame::write(outbox, frame::Opcode::Text, true, &text, None));
     }
 
-    /// Lets an announced subscription take part.
-    fn enter(&mut self, slot: u32, index: u32) {
-        let sub = &mut self.subs[index];
-        sub.held = false;
-        let (reader, place) = (sub.reader, sub.place as usize);
+    /// Lets an announced subscription take part, in place of the one that the connection had of this topic, if any.
+    fn enter(&mut self, slot: u32, wanted: &Wanted) {
+        let index = wanted.sub.expect("all subscriptions of a join are made");
+        let Reader { topic, view, .. } = &self.readers.slab[wanted.reader];
+        let is_presence = *view == View::Presence;
+        let mut replaced = None;
         match &mut self.conns[slot].session {
             Session::Raw { sub, .. } => *sub = Some(index),
+            Session::Stream(session) if is_presence => {
+                let membership = session.subs.get_mut(topic).expect("the messages are entered before");
+                replaced = membership.presence.replace(index);
+            }
             Session::Stream(session) => {
-                session.subs.insert(self.readers.slab[reader].topic.clone(), index);
+                let before = session.subs.get(topic).copied();
+                let mut membership = Membership { sub: index, presence: None };
+                if let Some(before) = before {
+                    replaced = Some(before.sub);
+                    membership.presence = before.presence;
+                }
+                session.subs.insert(topic.clone(), membership);
             }
             Session::None | Session::Publish(_) => unreachable!("these sessions subscribe to nothing"),
         }
-        if !self.subs[index].pending {
-            self.compare(reader, place);
+        if let Some(before) = replaced {
+            let moves = wanted.options.start != Start::Head || wanted.options.snapshot;
+            if !moves && !is_presence {
+                self.subs[index].progress = self.subs[before].progress;
+            }
+            self.drop_sub(slot, before);
         }
+        if !is_presence && !wanted.options.presence {
+            self.watch_no_more(slot, wanted.reader);
+        }
+        self.subs[index].held = false;
+        let Sub { reader, place, pending, .. } = self.subs[index];
+        if !pending {
+            self.compare(reader, place as usize);
+        }
+    }
+
+    /// Ends the subscription to a topic's presence, if the connection has one.
+    fn watch_no_more(&mut self, slot: u32, reader: u32) {
+        let topic = &self.readers.slab[reader].topic;
+        let Session::Stream(session) = &mut self.conns[slot].session else { return };
+        let presence = session.subs.get_mut(topic).and_then(|membership| membership.presence.take());
+        if let Some(presence) = presence {
+            self.drop_sub(slot, presence);
+        }
+    }
+
+    /// Ends a subscription, whatever list it stands in.
+    pub(super) fn drop_sub(&mut self, slot: u32, index: u32) {
+        self.remove_pending(slot, index);
+        self.leave(index);
     }
 
     /// Ends a subscription that stands in no list of pending ones.
     pub(super) fn leave(&mut self, index: u32) {
+        self.await_no_more(index);
         let sub = self.subs.remove(index);
         debug_assert!(!sub.pending, "a pending subscription is taken off its list first");
-        self.stats.subscriptions.sub(1);
         let reader = &mut self.readers.slab[sub.reader];
+        if reader.view != View::Presence {
+            self.stats.subscriptions.sub(1);
+        }
         if let Some(log) = &reader.log {
             log.log().subscriber_left();
         }
@@ -219,16 +329,17 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Lets go of a reader that nobody needs any more.
-    fn release_reader(&mut self, index: u32) {
+    pub(super) fn release_reader(&mut self, index: u32) {
         let reader = &self.readers.slab[index];
-        // One that is still being attached is looked at again then.
-        if !reader.subs.is_empty() || !reader.waiting.is_empty() || reader.log.is_none() {
+        // One that is still being attached, or waits for a snapshot, is looked at again when that is there.
+        let asked = reader.supply.as_ref().is_some_and(|supply| supply.is_busy());
+        if !reader.subs.is_empty() || !reader.waiting.is_empty() || reader.log.is_none() || asked {
             return;
         }
         let reader = self.readers.remove(index);
         let listener = Listener { shard: self.index, reader: index };
         if reader.home == self.index {
-            self.topics.detach(&reader.topic, reader.view, listener);
+            self.topics.detach(&reader.topic, reader.view, listener, self.now);
         } else {
             self.command(reader.home, Command::Detach { topic: reader.topic, view: reader.view, listener });
         }
@@ -256,4 +367,14 @@ impl<D: Driver> Shard<D> {
         }
         self.subs[index].pending = false;
     }
+}
+
+/// What the answer to an upgrade says of its subscription.
+fn headers_of(subscribed: &Subscribed<'_>) -> Vec<(&'static str, String)> {
+    let mut headers =
+        vec![("Fanfare-Epoch", subscribed.epoch.to_string()), ("Fanfare-Seq", subscribed.seq.to_string())];
+    headers.extend(subscribed.oldest.map(|oldest| ("Fanfare-Oldest", oldest.to_string())));
+    let recovered = |recovery| (recovery == Recovery::Recovered).to_string();
+    headers.extend(subscribed.recovery.map(|recovery| ("Fanfare-Recovered", recovered(recovery))));
+    headers
 }

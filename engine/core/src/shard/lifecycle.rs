@@ -8,6 +8,7 @@ use fanfare_wire::frame::{self, Opcode};
 use fanfare_wire::handshake::server::Reject;
 
 use super::conn::{Holds, NIL, State};
+use super::subs::Sub;
 use super::timers::Tick;
 use super::{NS_PER_MS, Shard};
 
@@ -39,16 +40,17 @@ impl<D: Driver> Shard<D> {
         self.close(slot, code, reason);
     }
 
-    /// Closes a subscriber that fell too far behind.
-    pub(super) fn close_slow(&mut self, slot: u32) {
-        if self.conns[slot].state == State::Open {
-            self.stats.slow_disconnects.add(1);
-            self.close(
-                slot,
-                CloseCode::SLOW,
-                "fell too far behind: reconnect to go on from the newest message",
-            );
+    /// Closes the connection of a subscription that fell too far behind, and says where it can go on.
+    pub(super) fn close_slow(&mut self, sub: &Sub) {
+        if self.conns[sub.conn].state != State::Open {
+            return;
         }
+        self.stats.slow_disconnects.add(1);
+        let log = self.readers.slab[sub.reader].log.as_ref().expect("a subscription's log is attached");
+        // What a short send left of a message still goes out before the close frame.
+        let (since, epoch) = (sub.progress.cursor - 1, log.log().epoch());
+        let reason = format!("too slow: resume with since={since}&epoch={epoch}");
+        self.close(sub.conn, CloseCode::SLOW, &reason);
     }
 
     /// Refuses an upgrade with an HTTP answer, the last of the connection.
@@ -164,7 +166,8 @@ impl<D: Driver> Shard<D> {
         let joining = conn.joining.take();
         let session = std::mem::take(&mut conn.session);
         // Those that the session does not know yet; a join may also name topics from before.
-        let new = joining.into_iter().flat_map(|joining| joining.subs).filter(|sub| self.subs[*sub].held);
+        let new = joining.into_iter().flat_map(|joining| joining.wanted);
+        let new = new.filter(|wanted| !wanted.known).filter_map(|wanted| wanted.sub);
         let all: Vec<u32> = new.chain(session.subs()).collect();
         for sub in all {
             // The list they stand in is gone.

@@ -3,6 +3,7 @@
 //! One turn of the loop, in order:
 //! - `fan_out`: compares cursors with moved heads, and lists the connections that have something to send
 //! - `send`: plans one send for each of them; the driver submits the batch and perhaps sleeps
+//! - `policy`, `supply`, `pace`: who cannot just read on: slow consumers, snapshots, subscriptions with a rate
 //! - `receive`: completions: bytes in, peers gone; `handshake`, `session`, `stream`: what the bytes mean
 //! - `home`: commands, replies and moved heads from other shards; publishing
 //! - `timers`, `lifecycle`: timeouts, closing; `join`: becoming a subscriber
@@ -12,17 +13,22 @@
 //! A shard never locks, and waits nowhere but in the driver's submit.
 
 mod conn;
+mod cuts;
 mod drain;
 mod fan_out;
 mod handshake;
 mod home;
 mod join;
 mod lifecycle;
+mod pace;
+mod policy;
 mod receive;
 mod send;
 mod session;
+mod spread;
 mod stream;
 mod subs;
+mod supply;
 mod timers;
 
 use std::collections::VecDeque;
@@ -36,7 +42,6 @@ use fanfare_wire::decode::Rules;
 use fanfare_wire::handshake::server::HeadLimits;
 
 use crate::config::Config;
-use crate::log::LogLimits;
 use crate::mailbox::{Command, ConnRef, Mailbox, Reply};
 use crate::plane::{Plane, Seat};
 use crate::stats::ShardStats;
@@ -44,7 +49,9 @@ use crate::topics::Topics;
 
 use conn::Conns;
 use drain::Drain;
+use pace::Paces;
 use send::{Outgoing, Plan};
+use spread::Spreads;
 use subs::{Readers, Slab, Sub};
 use timers::{Tick, Wheel};
 
@@ -81,8 +88,14 @@ pub struct Shard<D: Driver> {
     events: Vec<Event<D::Bytes>>,
     /// Connections of the batch for which something follows when their outbox was sent.
     follow_up: Vec<u32>,
-    /// Subscribers found too far behind.
+    /// Subscribers that are to be disconnected if they are still too far behind.
     slow: Vec<u32>,
+    /// Fan-outs under way, to be measured.
+    spreads: Spreads,
+    /// When readers with a pace may be looked at.
+    paces: Paces,
+    /// Readers with snapshots for their subscribers.
+    supplied: Vec<u32>,
     /// Connections whose timeout came up.
     due: Vec<(ConnRef, Tick)>,
     /// Readers told by topics of this very shard.
@@ -106,6 +119,8 @@ pub struct Shard<D: Driver> {
     accept_due: u64,
     /// When topics are swept next.
     sweep_due: u64,
+    /// When those who watch topics are told of their presence next.
+    presence_due: u64,
     drain: Drain,
 }
 
@@ -114,9 +129,7 @@ impl<D: Driver> Shard<D> {
     pub fn new(seat: Seat, mut driver: D) -> Self {
         let Seat { index, plane } = seat;
         let config = &plane.config;
-        let limits =
-            LogLimits { log_bytes_max: config.log_bytes_max, segment_bytes_max: config.segment_bytes_max };
-        let topics = Topics::new(limits, config.shards, config.topics_max, plane.topics.clone());
+        let topics = Topics::new(&plane, index);
         let now = driver.now();
         driver.accept();
         Self {
@@ -142,6 +155,9 @@ impl<D: Driver> Shard<D> {
             events: Vec::new(),
             follow_up: Vec::new(),
             slow: Vec::new(),
+            spreads: Spreads::default(),
+            paces: Paces::default(),
+            supplied: Vec::new(),
             due: Vec::new(),
             told_here: Vec::new(),
             commands_out: (0..config.shards).map(|_| VecDeque::new()).collect(),
@@ -153,6 +169,7 @@ impl<D: Driver> Shard<D> {
             accept_warn_due: now,
             accept_due: now,
             sweep_due: now,
+            presence_due: now,
             drain: Drain::default(),
             driver,
             plane,
@@ -181,12 +198,14 @@ impl<D: Driver> Shard<D> {
         self.mailbox().woke_up();
         self.now = self.driver.now();
         self.stats.turns.add(1);
+        self.spreads.sent(self.now, &self.stats.spread_us);
 
         self.reap();
         self.take_mail();
         self.retry();
         self.expire();
-        self.sweep_topics();
+        self.keep_pace();
+        self.keep_topics();
         Ok(self.drain())
     }
 
@@ -201,13 +220,20 @@ impl<D: Driver> Shard<D> {
     /// How long the driver may sleep.
     fn rest(&self) -> Wait {
         // A send that is taken whole wakes nobody, so what follows one must not wait for something else to happen.
-        if !self.ready.is_empty() || !self.moved.is_empty() || !self.follow_up.is_empty() {
+        let idle = self.ready.is_empty()
+            && self.moved.is_empty()
+            && self.follow_up.is_empty()
+            && self.slow.is_empty()
+            && !self.topics.is_building();
+        if !idle {
             return Wait::No;
         }
         let retry = (!self.replies_out.is_empty() || self.drain.is_running()).then_some(self.now + RETRY_NS);
-        let sweep = (self.topics.len() > 0).then_some(self.sweep_due);
+        let sweeps = self.topics.len() > 0 || !self.supplied.is_empty() || self.readers.has_marks();
+        let sweep = sweeps.then_some(self.sweep_due);
+        let presence = self.topics.is_watched().then_some(self.presence_due);
         let accept = (!self.accepting && !self.drain.is_running()).then_some(self.accept_due);
-        let times = [retry, sweep, accept, self.wheel.next_time()];
+        let times = [retry, sweep, presence, accept, self.paces.next_time(), self.wheel.next_time()];
         if !self.mailbox().fall_asleep() {
             return Wait::No;
         }

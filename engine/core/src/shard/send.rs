@@ -4,34 +4,44 @@
 //! anything else is looked at; those cursors move back.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use fanfare_io::{Batch, ConnId, Driver, PARTS_MAX, SendShort};
+use fanfare_wire::notice::Notice;
 
 use super::Shard;
-use super::conn::{Holds, Remainder, State};
-use super::fan_out::{add_pending, take_pending};
-use super::subs::Readers;
+use super::conn::{Holds, NIL, Remainder, State};
+use super::fan_out::take_pending;
+use super::subs::{Progress, Readers, Route};
+use crate::snapshot::Snapshot;
 
 /// A send that holds so many bytes gets no further part.
 const SEND_BYTES_ENOUGH: usize = 256 * 1024;
 
-/// Where a part of a send comes from.
+/// The most parts that one subscription puts into a send: a notice, a piece of a snapshot, a notice, messages of the log.
+const PARTS_EACH: usize = 4;
+
+/// Where a part of a send comes from. Those of a subscription say how far it was before.
 #[derive(Debug)]
-enum Source {
+pub(super) enum Source {
     /// Bytes of the plan's `control`.
     Control(Range<usize>),
     /// The rest of a frame that was cut before.
     Remainder(Remainder),
     /// Messages of a log: bytes of one segment of a reader.
-    Log { sub: u32, reader: u32, segment: u32, bytes: Range<u32>, next_seq: u64 },
+    Log { sub: u32, reader: u32, segment: u32, bytes: Range<u32>, next_seq: u64, before: Progress },
+    /// Messages of a snapshot.
+    Snapshot { sub: u32, snapshot: Arc<Snapshot>, entries: Range<u32>, bytes: Range<u32>, before: Progress },
+    /// A notice: bytes of the plan's `control`.
+    Notice { sub: u32, bytes: Range<usize>, notice: Notice, before: Progress },
 }
 
 impl Source {
     fn len(&self) -> usize {
         match self {
-            Self::Control(range) => range.len(),
-            Self::Remainder(rest) => (rest.end - rest.start) as usize,
-            Self::Log { bytes, .. } => bytes.len(),
+            Self::Control(bytes) | Self::Notice { bytes, .. } => bytes.len(),
+            Self::Remainder(rest) => rest.bytes().len(),
+            Self::Log { bytes, .. } | Self::Snapshot { bytes, .. } => bytes.len(),
         }
     }
 }
@@ -48,9 +58,9 @@ struct PlannedSend {
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     sends: Vec<PlannedSend>,
-    parts: Vec<Source>,
-    /// The outboxes of the batch's connections, one behind the other.
-    control: Vec<u8>,
+    pub(super) parts: Vec<Source>,
+    /// The outboxes of the batch's connections and the notices, one behind the other.
+    pub(super) control: Vec<u8>,
 }
 
 impl Plan {
@@ -80,8 +90,9 @@ impl Batch for Outgoing<'_> {
 
     fn part(&self, index: usize, part: usize) -> &[u8] {
         match &self.plan.parts[self.plan.sends[index].first as usize + part] {
-            Source::Control(range) => &self.plan.control[range.clone()],
-            Source::Remainder(rest) => rest.segment.bytes(rest.start..rest.end),
+            Source::Control(bytes) | Source::Notice { bytes, .. } => &self.plan.control[bytes.clone()],
+            Source::Remainder(rest) => rest.bytes(),
+            Source::Snapshot { snapshot, bytes, .. } => snapshot.segment().bytes(bytes.clone()),
             Source::Log { reader, segment, bytes, .. } => {
                 let log = self.readers.slab[*reader].log.as_ref().expect("a planned reader is attached");
                 log.segment(*segment).bytes(bytes.clone())
@@ -96,6 +107,7 @@ impl<D: Driver> Shard<D> {
         self.plan.clear();
         for _ in 0..self.ready.len().min(self.config().send_slice) {
             let slot = self.ready.pop_front().expect("the list is as long as it was");
+            self.spreads.taken();
             // Its connection may be gone, and the slot may even be in use again.
             if let Some(conn) = self.conns.get_mut(slot)
                 && std::mem::take(&mut conn.ready)
@@ -112,7 +124,7 @@ impl<D: Driver> Shard<D> {
         let first = plan.parts.len();
         let mut bytes = 0;
         if let Some(rest) = conn.remainder.take() {
-            bytes += (rest.end - rest.start) as usize;
+            bytes += rest.bytes().len();
             plan.parts.push(Source::Remainder(rest));
         }
         if !conn.outbox.is_empty() {
@@ -124,31 +136,19 @@ impl<D: Driver> Shard<D> {
             plan.parts.push(Source::Control(start..plan.control.len()));
         }
         // Topics take turns, a segment's worth each, so that a busy one does not starve a quiet one.
-        while plan.parts.len() - first < PARTS_MAX && bytes < SEND_BYTES_ENOUGH {
-            let Some(index) = take_pending(&mut self.subs, conn) else { break };
-            let sub = &mut self.subs[index];
-            let log = self.readers.slab[sub.reader].log.as_ref().expect("a subscription's log is attached");
-            let Some(range) = log.range(sub.cursor) else {
-                if sub.cursor < log.floor() {
-                    // The log dropped what comes next while the send before was under way.
-                    self.slow.push(index);
-                }
-                continue;
+        while self.plan.parts.len() - first + PARTS_EACH <= PARTS_MAX && bytes < SEND_BYTES_ENOUGH {
+            let Some(index) = take_pending(&mut self.subs, &mut self.conns[slot]) else { break };
+            let lagged = self.conns[slot].lagged;
+            bytes += match self.reads_on(index) && !(lagged && self.is_too_slow(index)) {
+                true => self.plan_log(slot, index).unwrap_or_else(|| self.plan_behind(slot, index)),
+                false => self.plan_behind(slot, index),
             };
-            self.stats.delivered.add(range.next_seq - sub.cursor);
-            sub.cursor = range.next_seq;
-            bytes += (range.end - range.start) as usize;
-            plan.parts.push(Source::Log {
-                sub: index,
-                reader: sub.reader,
-                segment: range.segment,
-                bytes: range.start..range.end,
-                next_seq: range.next_seq,
-            });
-            if range.next_seq < log.end() {
-                add_pending(&mut self.subs, conn, index);
-            }
         }
+        let conn = &mut self.conns[slot];
+        if conn.pending_first == NIL {
+            conn.lagged = false;
+        }
+        let plan = &mut self.plan;
         let count = plan.parts.len() - first;
         if count == 0 {
             return;
@@ -162,6 +162,42 @@ impl<D: Driver> Shard<D> {
         }
         // What did not fit waits for the next batch.
         self.make_ready(slot);
+    }
+
+    /// True if a subscription gets every message, from its log.
+    fn reads_on(&self, index: u32) -> bool {
+        let sub = &self.subs[index];
+        sub.progress.route == Route::Log && self.readers.slab[sub.reader].pace.is_none()
+    }
+
+    /// Plans messages of the log. Returns how many bytes that is; `None` if the log holds the next one no more.
+    pub(super) fn plan_log(&mut self, slot: u32, index: u32) -> Option<usize> {
+        let sub = &mut self.subs[index];
+        let log = self.readers.slab[sub.reader].log.as_ref().expect("a subscription's log is attached");
+        let before = sub.progress;
+        let Some(range) = log.range(before.cursor) else {
+            return (before.cursor >= log.floor()).then_some(0);
+        };
+        self.stats.lag_messages.observe(log.end() - before.cursor);
+        self.stats.delivered.add(range.next_seq - before.cursor);
+        sub.progress.cursor = range.next_seq;
+        let bytes = range.start..range.end;
+        let planned = bytes.len();
+        self.plan.parts.push(Source::Log {
+            sub: index,
+            reader: sub.reader,
+            segment: range.segment,
+            bytes,
+            next_seq: range.next_seq,
+            before,
+        });
+        if range.next_seq < log.end() {
+            self.requeue(slot, index);
+        } else {
+            sub.progress.lagging = false;
+            sub.progress.recovering = false;
+        }
+        Some(planned)
     }
 
     /// Takes back what the kernel did not take of a send.
@@ -187,40 +223,75 @@ impl<D: Driver> Shard<D> {
             taken -= self.plan.parts[cut].len();
             cut += 1;
         }
-        // Backwards, so that of several parts of one log the first one has the last word on the cursor.
+        // Backwards, so that of several parts of one subscription the first one has the last word on how far it is.
         for index in (cut..parts.end).rev() {
             let taken = if index == cut { taken } else { 0 };
-            self.stats.sent_bytes.sub((self.plan.parts[index].len() - taken) as u64);
-            match &self.plan.parts[index] {
-                Source::Control(range) => {
-                    // Bytes that came to the outbox since stand behind those.
-                    conn.outbox
-                        .splice(0..0, self.plan.control[range.start + taken..range.end].iter().copied());
-                }
-                Source::Remainder(rest) => {
-                    conn.remainder = Some(Remainder { start: rest.start + taken as u32, ..rest.clone() });
-                }
-                Source::Log { sub: index, reader, segment, bytes, next_seq } => {
-                    let log = self.readers.slab[*reader].log.as_ref().expect("a planned reader is attached");
-                    let segment = log.segment(*segment);
-                    let offset = bytes.start + taken as u32;
-                    let (mut seq, message) = segment.message_at(offset);
-                    if message.start < offset {
-                        let segment = segment.clone();
-                        conn.remainder = Some(Remainder { segment, start: offset, end: message.end });
-                        seq += 1;
-                    }
-                    self.stats.delivered.sub(next_seq - seq);
-                    let sub = &mut self.subs[*index];
-                    sub.cursor = seq;
-                    if !sub.pending && seq < log.end() {
-                        add_pending(&mut self.subs, conn, *index);
-                    }
-                }
-            }
+            self.undo_part(slot, index, taken);
         }
+        let conn = &mut self.conns[slot];
+        conn.lagged = true;
         conn.blocked = true;
         self.driver.notify_writable(ConnId::new(slot));
+    }
+
+    /// Takes back a part of which only the first `taken` bytes went out.
+    fn undo_part(&mut self, slot: u32, part: usize, taken: usize) {
+        let conn = &mut self.conns[slot];
+        let part = &self.plan.parts[part];
+        self.stats.sent_bytes.sub((part.len() - taken) as u64);
+        let (index, progress) = match part {
+            Source::Control(bytes) => {
+                // Bytes that came to the outbox since stand behind those.
+                conn.outbox.splice(0..0, self.plan.control[bytes.start + taken..bytes.end].iter().copied());
+                return;
+            }
+            Source::Remainder(rest) => {
+                conn.remainder = Some(Remainder { start: rest.start + taken as u32, ..rest.clone() });
+                return;
+            }
+            Source::Notice { bytes, .. } if taken > 0 => {
+                // What it tells stays true: only its rest is left to send.
+                conn.outbox.splice(0..0, self.plan.control[bytes.start + taken..bytes.end].iter().copied());
+                return;
+            }
+            Source::Notice { sub, notice, before, .. } => {
+                self.count_notice(self.subs[*sub].policy, *notice, false);
+                (*sub, *before)
+            }
+            Source::Log { sub, reader, segment, bytes, next_seq, before } => {
+                let reader = &mut self.readers.slab[*reader];
+                let log = reader.log.as_ref().expect("a planned reader is attached");
+                let segment = log.segment(*segment);
+                let offset = bytes.start + taken as u32;
+                let (mut seq, message) = segment.message_at(offset);
+                if message.start < offset {
+                    let frame = reader.cuts.get_or_insert_default().copy(seq, segment.bytes(message.clone()));
+                    conn.remainder = Some(Remainder { frame, start: offset - message.start });
+                    seq += 1;
+                }
+                self.stats.delivered.sub(next_seq - seq);
+                (*sub, Progress { cursor: seq, ..*before })
+            }
+            Source::Snapshot { sub, snapshot, entries, bytes, before } => {
+                let offset = bytes.start + taken as u32;
+                let (mut entry, message) = snapshot.entry_at(offset);
+                if message.start < offset {
+                    let seq = snapshot.seq_of(entry).expect("a cut frame is one of a message");
+                    let reader = &mut self.readers.slab[self.subs[*sub].reader];
+                    let frame = reader
+                        .cuts
+                        .get_or_insert_default()
+                        .copy(seq, snapshot.segment().bytes(message.clone()));
+                    conn.remainder = Some(Remainder { frame, start: offset - message.start });
+                    entry += 1;
+                }
+                self.stats.delivered.sub(u64::from(entries.end - entry));
+                let cursor = snapshot.cursor_at(entry);
+                (*sub, Progress { cursor, snapshot_head: snapshot.head(), ..*before })
+            }
+        };
+        self.subs[index].progress = progress;
+        self.requeue(slot, index);
     }
 
     /// Goes on with the connections of the batch for which it matters that their outbox was sent.

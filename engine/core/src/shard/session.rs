@@ -7,8 +7,8 @@ use fanfare_wire::topic::TopicName;
 use fanfare_wire::{Kind, stream};
 
 use super::Shard;
-use super::conn::{Session, State};
-use crate::message::PublishError;
+use super::conn::{Publisher, Session, State};
+use crate::message::{Draft, PublishError};
 
 impl<D: Driver> Shard<D> {
     /// Acts on one whole message of a client.
@@ -32,8 +32,8 @@ impl<D: Driver> Shard<D> {
                     self.fail(slot, CloseCode::INVALID_DATA, "the message is not valid JSON");
                     return;
                 }
-                let topic = publisher.topic.clone();
-                self.publish(slot, &topic, kind, payload, None);
+                let Publisher { topic, key, .. } = publisher.clone();
+                self.publish(slot, &topic, &Draft { kind, key: key.as_ref(), payload }, None);
             }
         }
     }
@@ -48,7 +48,14 @@ impl<D: Driver> Shard<D> {
     ) {
         match (&self.conns[slot].session, result) {
             (Session::Stream(_), _) => self.reply_published(slot, topic, id, result),
-            (_, Err(error @ PublishError::TooManyTopics)) => {
+            (
+                _,
+                Err(
+                    error @ (PublishError::TooManyTopics
+                    | PublishError::TooManyKeys
+                    | PublishError::ValuesTooLarge),
+                ),
+            ) => {
                 self.close(slot, CloseCode::TRY_LATER, &error.to_string());
             }
             // Its closing handshake must not look like success.

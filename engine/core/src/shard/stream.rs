@@ -4,18 +4,20 @@ use fanfare_io::Driver;
 use fanfare_wire::Kind;
 use fanfare_wire::close::CloseCode;
 use fanfare_wire::frame::{self, Opcode};
-use fanfare_wire::stream::{self, ErrorCode, Id, Op, OpName, Refusal};
+use fanfare_wire::stream::{self, Content, ErrorCode, Id, Op, OpName, Refusal, Subscribe};
 use fanfare_wire::topic::TopicName;
 
 use super::Shard;
 use super::conn::{JoinPurpose, Session, StreamSession};
-use crate::message::PublishError;
+use crate::message::{Draft, PublishError};
 use crate::view::View;
 
 impl From<PublishError> for ErrorCode {
     fn from(error: PublishError) -> Self {
         match error {
             PublishError::TooManyTopics => Self::TooManyTopics,
+            PublishError::TooManyKeys => Self::TooManyKeys,
+            PublishError::ValuesTooLarge => Self::ValuesTooLarge,
             PublishError::ShuttingDown => Self::ShuttingDown,
         }
     }
@@ -39,7 +41,13 @@ impl<D: Driver> Shard<D> {
         match request.op {
             Op::Subscribe(topics) => self.subscribe(slot, topics, id),
             Op::Unsubscribe(topics) => self.unsubscribe(slot, topics, id.as_ref()),
-            Op::Publish { topic, data } => self.publish(slot, &topic, Kind::Json, data.as_bytes(), id),
+            Op::Publish { topic, key, content } => {
+                let (kind, payload) = match content {
+                    Content::Data(data) => (Kind::Json, data.as_bytes()),
+                    Content::Tombstone => (Kind::Tombstone, &[][..]),
+                };
+                self.publish(slot, &topic, &Draft { kind, key: key.as_ref(), payload }, id);
+            }
             Op::List => {
                 let subs = &self.session(slot).subs;
                 let names: Vec<TopicName> = subs.keys().cloned().collect();
@@ -58,18 +66,29 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    fn subscribe(&mut self, slot: u32, mut topics: Vec<TopicName>, id: Option<Id>) {
-        topics.sort_unstable();
-        topics.dedup();
+    fn subscribe(&mut self, slot: u32, mut asked: Vec<Subscribe>, id: Option<Id>) {
+        // Of a topic that is named more than once, the last one counts.
+        asked.reverse();
+        asked.sort_by(|a, b| a.topic.cmp(&b.topic));
+        asked.dedup_by(|a, b| a.topic == b.topic);
         let known = &self.session(slot).subs;
-        let new = topics.iter().filter(|topic| !known.contains_key(*topic)).count();
+        let new = asked.iter().filter(|asked| !known.contains_key(&asked.topic)).count();
         if self.drain.is_running() {
             self.refuse(slot, OpName::Subscribe, id, ErrorCode::ShuttingDown);
         } else if known.len() + new > self.config().subscriptions_max {
             self.refuse(slot, OpName::Subscribe, id, ErrorCode::TooManySubscriptions);
+        } else if !asked.iter().all(|asked| self.allows(asked)) {
+            self.refuse(slot, OpName::Subscribe, id, ErrorCode::PolicyNotAllowed);
         } else {
-            self.join(slot, topics, View::Json, JoinPurpose::Reply { id });
+            self.join(slot, asked, View::Json, JoinPurpose::Reply { id });
         }
+    }
+
+    /// Whether a topic's rule lets a subscriber choose the policy it asks for.
+    pub(super) fn allows(&self, asked: &Subscribe) -> bool {
+        let limits = self.plane.rules.limits_of(&asked.topic);
+        let policy = asked.options.and_then(|options| options.policy);
+        policy.is_none_or(|policy| policy == limits.policy || limits.policies_allowed.contains(policy))
     }
 
     fn unsubscribe(&mut self, slot: u32, mut topics: Vec<TopicName>, id: Option<&Id>) {
@@ -82,9 +101,8 @@ impl<D: Driver> Shard<D> {
         }
         for topic in &topics {
             let Session::Stream(session) = &mut self.conns[slot].session else { return };
-            if let Some(sub) = session.subs.remove(topic) {
-                self.remove_pending(slot, sub);
-                self.leave(sub);
+            if let Some(membership) = session.subs.remove(topic) {
+                membership.subs().for_each(|sub| self.drop_sub(slot, sub));
             }
         }
         self.say_json(slot, |out| stream::write_unsubscribed(out, id, topics.iter().map(|name| &**name)));

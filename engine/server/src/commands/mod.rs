@@ -1,6 +1,7 @@
-//! The program's commands, one in each file.
+//! The program's commands, one in each file. `printer` is what `subscribe` says.
 
 pub(crate) mod doctor;
+mod printer;
 pub(crate) mod publish;
 pub(crate) mod serve;
 pub(crate) mod subscribe;
@@ -65,6 +66,20 @@ fn endpoint(server: &WsUrl, path: &str) -> WsUrl {
     WsUrl { target: format!("{}{path}", server.target.trim_end_matches('/')), ..server.clone() }
 }
 
+/// A text as it stands in a query: all but the unreserved characters is percent-encoded (RFC 3986 section 2.3).
+fn query_value(text: &str) -> String {
+    let mut value = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                value.push(char::from(byte))
+            }
+            byte => value.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    value
+}
+
 /// Runs a client's future. Its sockets are tokio's, so that clients work where io_uring does not.
 fn block_on(future: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime =
@@ -88,5 +103,14 @@ mod tests {
         }
         assert!(server_url("ws://h/?a=b").is_err());
         assert!(server_url("http://h").is_err());
+    }
+
+    #[test]
+    fn a_query_value_is_plain_ascii() {
+        for (text, value) in
+            [("a-Z0._~", "a-Z0._~"), (" &=+%#/", "%20%26%3D%2B%25%23%2F"), ("é\"", "%C3%A9%22")]
+        {
+            assert_eq!(query_value(text), value);
+        }
     }
 }

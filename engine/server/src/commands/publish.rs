@@ -4,14 +4,16 @@ use std::ops::ControlFlow;
 use std::pin::pin;
 
 use fanfare_wire::close::CloseCode;
+use fanfare_wire::key::Key;
 use fanfare_wire::stream;
 use fanfare_wire::topic::TopicName;
 use fanfare_wire::url::WsUrl;
 use serde::Deserialize;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, stdin};
 use tokio::signal;
 
-use super::{Failure, URL_DEFAULT, URL_VARIABLE, block_on, endpoint, server_url};
+use super::{Failure, URL_DEFAULT, URL_VARIABLE, block_on, endpoint, query_value, server_url};
 use crate::client::{Client, Turn};
 
 /// While more than this is queued, standard input is not read: whoever writes to it waits, as the server wants.
@@ -34,6 +36,14 @@ pub(crate) struct PublishArgs {
     /// Publish each line as a JSON message, and wait until the server has acknowledged every one; blank lines are skipped
     #[arg(long)]
     json: bool,
+
+    /// Make each message the value of this key, until the next one with it
+    #[arg(long, value_name = "KEY")]
+    key: Option<Key>,
+
+    /// Remove the key: no input is read, and one message says that the key has no value any more
+    #[arg(long, requires = "key", conflicts_with = "json")]
+    tombstone: bool,
 }
 
 pub(crate) fn run(args: &PublishArgs) -> Result<(), Failure> {
@@ -41,12 +51,16 @@ pub(crate) fn run(args: &PublishArgs) -> Result<(), Failure> {
 }
 
 async fn publish(args: &PublishArgs) -> Result<(), Failure> {
-    let path =
-        if args.json { "/stream".to_owned() } else { format!("/pub/{}", args.topic.to_path_segment()) };
-    let mut client = Client::connect(&endpoint(&args.url, &path)).await?;
-    let mut encoder = Encoder::new(args.json.then_some(&args.topic));
+    let mut client = Client::connect(&endpoint(&args.url, &path(args))).await?;
+    let mut encoder = Encoder::new(args.json.then_some(&args.topic), args.key.as_ref());
     let mut answers = Answers::default();
-    let bad_input = send_lines(&mut client, &mut encoder, &mut answers).await?;
+    let bad_input = match &args.key {
+        Some(key) if args.tombstone => {
+            client.send(true, encoder.tombstone(&args.topic, key).as_bytes())?;
+            None
+        }
+        _ => send_lines(&mut client, &mut encoder, &mut answers).await?,
+    };
     // Bad input ends the input and no more: the lines before it are brought to their end.
     tokio::select! {
         outcome = finish(&mut client, encoder.asked, &mut answers) => outcome?,
@@ -55,6 +69,15 @@ async fn publish(args: &PublishArgs) -> Result<(), Failure> {
         }
     }
     bad_input.map_or(Ok(()), |why| Err(Failure::Runtime(why)))
+}
+
+/// Where the server takes what is to be published.
+fn path(args: &PublishArgs) -> String {
+    if args.json || args.tombstone {
+        return "/stream".to_owned();
+    }
+    let query = args.key.as_ref().map(|key| format!("?key={}", query_value(key))).unwrap_or_default();
+    format!("/pub/{}{query}", args.topic.to_path_segment())
 }
 
 /// Waits for the answers to `asked` requests, then for the end of the closing handshake.
@@ -117,25 +140,34 @@ async fn send_lines(
 /// Lines to messages.
 #[derive(Debug)]
 struct Encoder {
-    /// With `--json`: the topic as a JSON string.
-    topic: Option<String>,
+    /// With `--json`: what a request begins with, up to the data.
+    start: Option<String>,
     /// Requests that will be answered.
     asked: u64,
     request: String,
 }
 
 impl Encoder {
-    /// With a topic, lines become requests of `/stream`.
-    fn new(topic: Option<&TopicName>) -> Self {
-        let quoted =
-            |topic: &TopicName| serde_json::to_string(topic.as_str()).expect("a string is always JSON");
-        Self { topic: topic.map(quoted), asked: 0, request: String::new() }
+    /// With a topic, lines become requests of `/stream`, with the key if there is one.
+    fn new(topic: Option<&TopicName>, key: Option<&Key>) -> Self {
+        let key = key.map(|key| format!(r#""key":{},"#, json!(key.as_str()))).unwrap_or_default();
+        let start = |topic: &TopicName| {
+            format!(r#"{{"op":"publish","args":{{"topic":{},{key}"data":"#, json!(topic.as_str()))
+        };
+        Self { start: topic.map(start), asked: 0, request: String::new() }
+    }
+
+    /// The request that removes a key.
+    fn tombstone(&mut self, topic: &TopicName, key: &Key) -> String {
+        self.asked += 1;
+        let args = json!({ "topic": topic.as_str(), "key": key.as_str(), "tombstone": true });
+        json!({ "op": "publish", "args": args, "id": "tombstone" }).to_string()
     }
 
     /// The message for a line as (is it text, payload); `None` if the line is none.
     fn encode<'a>(&'a mut self, number: u64, line: &'a [u8]) -> Result<Option<(bool, &'a [u8])>, String> {
         let text = std::str::from_utf8(line);
-        let Some(topic) = &self.topic else {
+        let Some(start) = &self.start else {
             // What is not UTF-8 cannot be a text message; as bytes nothing of it is lost.
             return Ok(Some((text.is_ok(), line)));
         };
@@ -146,7 +178,7 @@ impl Encoder {
             return Err(format!("line {number} is not one JSON text; the lines before it were published"));
         };
         self.request.clear();
-        for part in [r#"{"op":"publish","args":{"topic":"#, topic, r#","data":"#, text, r#"},"id":"#] {
+        for part in [start, text, r#"},"id":"#] {
             self.request.push_str(part);
         }
         self.request.push_str(&number.to_string());
@@ -165,7 +197,8 @@ struct Answers {
 
 #[derive(Deserialize)]
 struct Answer {
-    id: Option<u64>,
+    /// The number of the line, unless it was no line that was sent.
+    id: Option<Value>,
     error: Option<AnswerError>,
 }
 
@@ -180,8 +213,9 @@ impl Answers {
         if let Ok(answer) = serde_json::from_slice::<Answer>(payload) {
             self.received += 1;
             if let Some(error) = answer.error {
-                let line = answer.id.map(|id| format!("line {id}: ")).unwrap_or_default();
-                self.refusal.get_or_insert_with(|| format!("{line}{}", error.message));
+                let line = answer.id.and_then(|id| id.as_u64());
+                let what = line.map_or_else(|| "it".to_owned(), |number| format!("line {number}"));
+                self.refusal.get_or_insert_with(|| format!("{what}: {}", error.message));
             }
         }
         ControlFlow::Continue(())
@@ -279,24 +313,68 @@ mod tests {
 
     #[test]
     fn a_line_becomes_what_its_server_understands() {
-        let mut raw = Encoder::new(None);
+        let mut raw = Encoder::new(None, None);
         assert_eq!(raw.encode(1, b"{"), Ok(Some((true, &b"{"[..]))));
         assert_eq!(raw.encode(2, b""), Ok(Some((true, &b""[..]))));
         assert_eq!(raw.encode(3, b"\xff"), Ok(Some((false, &b"\xff"[..]))));
         assert_eq!(raw.asked, 0);
 
         let topic = TopicName::parse("a \"b\"").expect("a topic");
-        let mut json = Encoder::new(Some(&topic));
+        let mut json = Encoder::new(Some(&topic), None);
         assert_eq!(json.encode(1, b" \r"), Ok(None));
         let request = json.encode(2, b" [1] ").expect("JSON").expect("a message").1.to_vec();
         let parsed = stream::parse(std::str::from_utf8(&request).expect("text")).expect("a request");
         assert_eq!(parsed.id, Some(stream::Id::Number(2)));
-        assert_eq!(parsed.op, stream::Op::Publish { topic, data: "[1]" });
+        let content = stream::Content::Data("[1]");
+        assert_eq!(parsed.op, stream::Op::Publish { topic, key: None, content });
         for line in [&b"{"[..], b"1 2", b"\"\xff\""] {
             let why = json.encode(9, line).expect_err("not JSON");
             assert!(why.starts_with("line 9 "), "{why}");
         }
         assert_eq!(json.asked, 1);
+    }
+
+    #[test]
+    fn a_key_goes_with_every_line_and_a_tombstone_alone() {
+        let (topic, key) = (TopicName::parse("t").expect("a topic"), Key::parse("a \"b\"").expect("a key"));
+        let mut encoder = Encoder::new(Some(&topic), Some(&key));
+        for number in [1, 2] {
+            let request = encoder.encode(number, b"[1]").expect("JSON").expect("a message").1.to_vec();
+            let parsed = stream::parse(std::str::from_utf8(&request).expect("text")).expect("a request");
+            let (topic, key) = (topic.clone(), Some(key.clone()));
+            assert_eq!(parsed.op, stream::Op::Publish { topic, key, content: stream::Content::Data("[1]") });
+        }
+        let request = encoder.tombstone(&topic, &key);
+        let parsed = stream::parse(&request).expect("a request");
+        assert_eq!(encoder.asked, 3);
+        let content = stream::Content::Tombstone;
+        assert_eq!(parsed.op, stream::Op::Publish { topic, key: Some(key), content });
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: PublishArgs,
+    }
+
+    #[test]
+    fn a_key_stands_in_the_path_or_in_the_requests() {
+        for (line, outcome) in [
+            (&["t"][..], Ok("/pub/t")),
+            (&["a b", "--key", "EUR/USD"], Ok("/pub/a%20b?key=EUR%2FUSD")),
+            (&["t", "--key=k", "--json"], Ok("/stream")),
+            (&["t", "--key=k", "--tombstone"], Ok("/stream")),
+            (&["t", "--tombstone"], Err("--key")),
+            (&["t", "--tombstone", "--key=k", "--json"], Err("--json")),
+            (&["t", "--key="], Err("a key must not be empty")),
+        ] {
+            let parsed = <Line as clap::Parser>::try_parse_from(["pub"].iter().chain(line));
+            match (parsed, outcome) {
+                (Ok(line), Ok(expected)) => assert_eq!(path(&line.args), expected),
+                (Err(error), Err(words)) => assert!(error.to_string().contains(words), "{error}"),
+                (parsed, _) => panic!("{line:?}: {:?}", parsed.map(|line| line.args)),
+            }
+        }
     }
 
     #[test]
@@ -308,5 +386,9 @@ mod tests {
         assert_eq!(answers.received, 2);
         let Err(Failure::Runtime(sentence)) = answers.check() else { panic!("it was refused") };
         assert_eq!(sentence, "the server refused line 2: Wait.");
+        _ = answers
+            .take(br#"{"id":"tombstone","op":"publish","ok":false,"error":{"code":"x","message":"No."}}"#);
+        let Err(Failure::Runtime(sentence)) = answers.check() else { panic!("it was refused") };
+        assert_eq!((answers.received, sentence.as_str()), (3, "the server refused it: No."));
     }
 }

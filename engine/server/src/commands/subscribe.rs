@@ -1,24 +1,21 @@
 //! `fanfare sub`: prints messages, one a line.
 
-use std::borrow::Cow;
-use std::io::{self, Write as _};
-use std::ops::ControlFlow;
+use std::fmt;
+use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use fanfare_wire::close::CloseCode;
+use fanfare_wire::subscribe::{Epoch, MaxRate, Policy, SEQ_MAX};
 use fanfare_wire::topic::TopicName;
 use fanfare_wire::url::WsUrl;
-use serde::{Deserialize, Deserializer};
-use serde_json::json;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
 use tokio::signal;
 use tokio::time::timeout;
 
+use super::printer::{Form, Place, Printer};
 use super::{Failure, URL_DEFAULT, URL_VARIABLE, block_on, endpoint, server_url};
-use crate::client::{Client, Turn};
+use crate::client::{Client, ClientError, Closed, Turn};
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct SubscribeArgs {
@@ -37,27 +34,62 @@ pub(crate) struct SubscribeArgs {
     /// End after N messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
+
+    /// Go on behind message N of the epoch
+    #[arg(long, value_name = "N", requires = "epoch", value_parser = clap::value_parser!(u64).range(..=SEQ_MAX))]
+    since: Option<u64>,
+
+    /// The epoch in which that message was counted
+    #[arg(long, value_name = "EPOCH", requires = "since")]
+    epoch: Option<Epoch>,
+
+    /// Begin N messages back
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "since",
+        value_parser = clap::value_parser!(u64).range(..=SEQ_MAX)
+    )]
+    last: Option<u64>,
+
+    /// Begin with the newest message of each key
+    #[arg(long)]
+    snapshot: bool,
+
+    /// What happens if this falls too far behind: disconnect, skip, conflate or latest
+    #[arg(long, value_name = "POLICY")]
+    policy: Option<Policy>,
+
+    /// At most so many messages a second of each key: 0.01 to 1000
+    #[arg(long, value_name = "RATE", value_parser = max_rate)]
+    max_rate: Option<f64>,
+
+    /// Say how many subscribers there are, whenever that changes
+    #[arg(long)]
+    presence: bool,
+}
+
+fn max_rate(text: &str) -> Result<f64, String> {
+    let rate = MaxRate::parse(text).and_then(|_| text.parse().ok());
+    rate.ok_or_else(|| "expected a number from 0.01 to 1000".to_owned())
 }
 
 pub(crate) fn run(args: &SubscribeArgs) -> Result<(), Failure> {
+    if args.since.is_some() && args.topics.len() > 1 {
+        return Err(Failure::usage("--since and --epoch are of one topic; give one topic"));
+    }
     block_on(subscribe(args))
 }
 
 async fn subscribe(args: &SubscribeArgs) -> Result<(), Failure> {
-    let mut printer = Printer { left: args.count.unwrap_or(u64::MAX), ..Printer::new(args) };
-    let path = match (&printer.form, args.topics.as_slice()) {
-        (Form::Raw, [topic, ..]) => format!("/ws/{}", topic.to_path_segment()),
-        _ => "/stream".to_owned(),
-    };
-    let mut client = Client::connect(&endpoint(&args.url, &path)).await?;
-    if printer.form != Form::Raw {
-        let topics: Vec<&str> = args.topics.iter().map(TopicName::as_str).collect();
-        client.send(true, json!({ "op": "subscribe", "args": topics, "id": 1 }).to_string().as_bytes())?;
-    }
+    let begins_at_head = args.last.is_none() && !args.snapshot;
+    let mut printer = Printer::new(form(args), args.count.unwrap_or(u64::MAX), begins_at_head);
+    let mut client = Client::connect(&endpoint(&args.url, "/stream")).await?;
+    client.send(true, request(args).to_string().as_bytes())?;
     let mut interrupt = pin!(signal::ctrl_c());
     loop {
         let turn = tokio::select! {
-            turn = client.turn(|text, payload| printer.take(text, payload)) => turn,
+            turn = client.turn(|_, payload| printer.take(payload)) => turn,
             _ = &mut interrupt => break,
         };
         match printer.flush() {
@@ -69,11 +101,19 @@ async fn subscribe(args: &SubscribeArgs) -> Result<(), Failure> {
         if let Some(refusal) = printer.refusal.take() {
             return Err(Failure::Runtime(format!("the server refused the subscription: {refusal}")));
         }
-        match turn? {
-            Turn::Moved => {}
-            Turn::Stopped => break,
-            Turn::Closed(closed) if closed.code == Some(CloseCode::NORMAL) => return Ok(()),
-            Turn::Closed(closed) => return Err(closed.into()),
+        match turn {
+            Ok(Turn::Moved) => {}
+            Ok(Turn::Stopped) => break,
+            Ok(Turn::Closed(closed)) => match closed.code {
+                Some(CloseCode::NORMAL) => return Ok(()),
+                Some(CloseCode::SLOW) => return Err(cut_off(too_slow(closed), args, &printer)),
+                _ => return Err(closed.into()),
+            },
+            // So ends one that took nothing for so long that the server's Close frame found no room either.
+            Err(error @ (ClientError::Gone | ClientError::Io(_))) => {
+                return Err(cut_off(error, args, &printer));
+            }
+            Err(error) => return Err(error.into()),
         }
     }
     // What still comes is not wanted, and whether the server says goodbye does not matter.
@@ -81,175 +121,176 @@ async fn subscribe(args: &SubscribeArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a line looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    /// The payload.
-    Raw,
-    /// The topic, a tab, and the payload.
-    Labelled,
-    /// The JSON of `/stream`.
-    Envelope,
-}
-
-/// Messages to lines.
-#[derive(Debug)]
-struct Printer {
-    form: Form,
-    /// Messages that are still to be printed.
-    left: u64,
-    /// Lines that are not written yet.
-    lines: Vec<u8>,
-    refusal: Option<String>,
-}
-
-/// A message of `/stream`: a delivery or a reply.
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    topic: Option<Cow<'a, str>>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    data: Option<&'a RawValue>,
-    #[serde(borrow)]
-    encoding: Option<Cow<'a, str>>,
-    error: Option<EnvelopeError>,
-}
-
-/// Reads a member that is there, were it `null`.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
-}
-
-#[derive(Deserialize)]
-struct EnvelopeError {
-    message: String,
-}
-
-impl Printer {
-    fn new(args: &SubscribeArgs) -> Self {
-        let form = match args.topics.len() {
-            _ if args.json => Form::Envelope,
-            1 => Form::Raw,
-            _ => Form::Labelled,
-        };
-        Self { form, left: u64::MAX, lines: Vec::new(), refusal: None }
+fn form(args: &SubscribeArgs) -> Form {
+    match args.topics.len() {
+        _ if args.json => Form::Envelope,
+        1 => Form::Payload,
+        _ => Form::Labelled,
     }
+}
 
-    /// Adds a message's line, or notes what a reply says. Breaks when enough was printed.
-    fn take(&mut self, text: bool, payload: &[u8]) -> ControlFlow<()> {
-        match self.form {
-            Form::Raw if text => self.lines.extend_from_slice(payload),
-            Form::Raw => write_bytes(&mut self.lines, payload),
-            Form::Labelled | Form::Envelope => match serde_json::from_slice::<Envelope<'_>>(payload) {
-                Ok(Envelope { topic: Some(topic), data: Some(data), encoding, .. }) => {
-                    if self.form == Form::Envelope {
-                        // JSON data may stretch over lines. Outside of strings, where a line feed is escaped, it is mere space.
-                        self.lines.extend(
-                            payload
-                                .iter()
-                                .map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }),
-                        );
-                    } else {
-                        self.lines.extend_from_slice(topic.as_bytes());
-                        self.lines.push(b'\t');
-                        write_data(&mut self.lines, data, encoding.is_some());
-                    }
-                }
-                Ok(Envelope { error: Some(error), .. }) => {
-                    self.refusal = Some(error.message);
-                    return ControlFlow::Break(());
-                }
-                // The reply to the subscription, and what later versions may say.
-                Ok(_) | Err(_) => return ControlFlow::Continue(()),
-            },
+/// The request for what the flags ask for.
+fn request(args: &SubscribeArgs) -> Value {
+    let options = [
+        ("since", args.since.map(Value::from)),
+        ("epoch", args.epoch.map(|epoch| epoch.to_string().into())),
+        ("last", args.last.map(Value::from)),
+        ("snapshot", args.snapshot.then_some(Value::Bool(true))),
+        ("policy", args.policy.map(|policy| policy.as_str().into())),
+        ("max_rate", args.max_rate.map(Value::from)),
+        ("presence", args.presence.then_some(Value::Bool(true))),
+    ];
+    let topic = |topic: &TopicName| {
+        let given = options.iter().filter_map(|(name, value)| Some(((*name).to_owned(), value.clone()?)));
+        Map::from_iter([("topic".to_owned(), topic.as_str().into())].into_iter().chain(given))
+    };
+    json!({ "op": "subscribe", "args": args.topics.iter().map(topic).collect::<Vec<_>>(), "id": 1 })
+}
+
+/// A Close frame with 4008, without its reason: that is about the one topic that was behind, in the words of a request.
+fn too_slow(closed: Closed) -> Closed {
+    Closed { reason: String::new(), ..closed }
+}
+
+/// Says why the connection ended, and how to go on.
+fn cut_off(why: impl fmt::Display, args: &SubscribeArgs, printer: &Printer) -> Failure {
+    let commands: String =
+        args.topics.iter().map(|topic| command(topic, printer.places.get(topic.as_str()), args)).collect();
+    Failure::Runtime(format!("{why}. To go on where this stopped:\n{commands}"))
+}
+
+/// The line for a shell that goes on with one topic where its messages ended.
+fn command(topic: &TopicName, place: Option<&Place>, args: &SubscribeArgs) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._:/@%+-".contains(c);
+    let mut line = match topic.chars().all(is_plain) {
+        true => format!("\n  fanfare sub {topic}"),
+        false => format!("\n  fanfare sub '{}'", topic.replace('\'', r"'\''")),
+    };
+    let (since, epoch, last) = match place {
+        Some(Place { epoch, seq: Some(seq) }) => (Some(*seq), Some(epoch.clone()), None),
+        // Nothing came yet: as it was.
+        _ => (args.since, args.epoch.map(|epoch| epoch.to_string()), args.last),
+    };
+    let url = args.url.to_string();
+    let is_default = server_url(URL_DEFAULT).is_ok_and(|default| default == args.url);
+    for (flag, value) in [
+        (" --since ", since.map(|since| since.to_string())),
+        (" --epoch ", epoch),
+        (" --last ", last.map(|last| last.to_string())),
+        (" --url ", (!is_default).then_some(url)),
+        (" --json", args.json.then(String::new)),
+        (" --snapshot", args.snapshot.then(String::new)),
+        (" --policy ", args.policy.map(|policy| policy.to_string())),
+        (" --max-rate ", args.max_rate.map(|rate| rate.to_string())),
+        (" --presence", args.presence.then(String::new)),
+    ] {
+        if let Some(value) = value {
+            line.push_str(flag);
+            line.push_str(&value);
         }
-        self.lines.push(b'\n');
-        self.left -= 1;
-        if self.left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.lines.is_empty() {
-            return Ok(());
-        }
-        let mut out = io::stdout().lock();
-        out.write_all(&self.lines)?;
-        self.lines.clear();
-        out.flush()
-    }
-}
-
-/// Appends bytes as they would stand in Rust or Python, which is lossless and cannot disturb a terminal.
-fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend_from_slice(b"b\"");
-    out.extend(bytes.escape_ascii());
-    out.push(b'"');
-}
-
-/// Appends the data of an envelope: text without its quotes, bytes escaped, other JSON as it is.
-fn write_data(out: &mut Vec<u8>, data: &RawValue, is_base64: bool) {
-    let data = data.get();
-    match serde_json::from_str::<Cow<'_, str>>(data) {
-        Ok(text) if is_base64 => match BASE64_STANDARD.decode(text.as_bytes()) {
-            Ok(bytes) => write_bytes(out, &bytes),
-            Err(_) => out.extend_from_slice(text.as_bytes()),
-        },
-        Ok(text) => out.extend_from_slice(text.as_bytes()),
-        Err(_) => out.extend_from_slice(data.as_bytes()),
-    }
+    line
 }
 
 #[cfg(test)]
 mod tests {
+    use fanfare_wire::stream::{self, Op};
+    use fanfare_wire::subscribe::{Start, SubscribeOptions};
+
     use super::*;
 
-    fn printed(form: Form, text: bool, payload: &[u8]) -> String {
-        let mut printer = Printer { form, left: 2, lines: Vec::new(), refusal: None };
-        _ = printer.take(text, payload);
-        String::from_utf8(printer.lines).expect("lines are text here")
+    #[derive(clap::Parser, Debug)]
+    struct Line {
+        #[command(flatten)]
+        args: SubscribeArgs,
+    }
+
+    fn args(line: &str) -> Result<SubscribeArgs, clap::Error> {
+        let words = ["sub"].into_iter().chain(line.split(' '));
+        <Line as clap::Parser>::try_parse_from(words).map(|line| line.args)
     }
 
     #[test]
-    fn a_message_is_a_line() {
-        for (form, text, payload, line) in [
-            (Form::Raw, true, &b"hello"[..], "hello\n"),
-            (Form::Raw, true, b"", "\n"),
-            (Form::Raw, false, b"a\"\\\n\xff\x1b", "b\"a\\\"\\\\\\n\\xff\\x1b\"\n"),
-            (Form::Labelled, true, br#"{"topic":"t","seq":1,"data":"a\tb\n\u00e9"}"#, "t\ta\tb\n\u{e9}\n"),
-            (Form::Labelled, true, br#"{"topic":"t","seq":1,"data":{"a": 1}}"#, "t\t{\"a\": 1}\n"),
-            (Form::Labelled, true, br#"{"topic":"t","seq":1,"data":null}"#, "t\tnull\n"),
+    fn flags_become_what_the_server_understands() {
+        let nothing = SubscribeOptions::default();
+        for (line, options) in [
+            ("t", nothing),
+            ("t u --last 0", SubscribeOptions { start: Start::Last(0), ..nothing }),
             (
-                Form::Labelled,
-                true,
-                br#"{"topic":"t","seq":1,"data":"/w==","encoding":"base64"}"#,
-                "t\tb\"\\xff\"\n",
+                "t --since 41 --epoch 00112233aabbccdd --snapshot",
+                SubscribeOptions {
+                    start: Start::Since { seq: 41, epoch: Epoch(0x0011_2233_aabb_ccdd) },
+                    snapshot: true,
+                    ..nothing
+                },
             ),
             (
-                Form::Envelope,
-                true,
-                b"{\"topic\":\"t\",\"seq\":1,\"data\":[1,\r\n2]}",
-                "{\"topic\":\"t\",\"seq\":1,\"data\":[1,  2]}\n",
+                "t u --policy conflate --max-rate 0.5 --presence",
+                SubscribeOptions {
+                    policy: Some(Policy::Conflate),
+                    max_rate: MaxRate::new(0.5),
+                    presence: true,
+                    ..nothing
+                },
             ),
-            (
-                Form::Envelope,
-                true,
-                br#"{"id":1,"op":"subscribe","ok":true,"topics":[{"topic":"t","seq":0}]}"#,
-                "",
-            ),
+            ("t --max-rate 5", SubscribeOptions { max_rate: MaxRate::new(5.0), ..nothing }),
         ] {
-            assert_eq!(printed(form, text, payload), line, "{form:?} {payload:?}");
+            let args = args(line).expect(line);
+            let text = request(&args).to_string();
+            let Ok(stream::Request { op: Op::Subscribe(asked), .. }) = stream::parse(&text) else {
+                panic!("{line}: {text}");
+            };
+            let topics: Vec<_> = asked.iter().map(|asked| asked.topic.clone()).collect();
+            assert_eq!(topics, args.topics, "{line}");
+            assert!(asked.iter().all(|asked| asked.options == Some(options)), "{line}: {text}");
         }
     }
 
     #[test]
-    fn it_stops_after_the_count_and_at_a_refusal() {
-        let mut printer = Printer { form: Form::Raw, left: 2, lines: Vec::new(), refusal: None };
-        assert!(printer.take(true, b"1").is_continue());
-        assert!(printer.take(true, b"2").is_break());
-        let mut printer = Printer { form: Form::Labelled, left: 2, lines: Vec::new(), refusal: None };
-        let refusal = br#"{"id":1,"op":"subscribe","ok":false,"error":{"code":"bad_topic","message":"No."}}"#;
-        assert!(printer.take(true, refusal).is_break());
-        assert_eq!(printer.refusal.as_deref(), Some("No."));
-        assert!(printer.lines.is_empty());
+    fn flags_that_cannot_work_are_refused() {
+        for (line, words) in [
+            ("t --since 1", "--epoch"),
+            ("t --epoch 00112233aabbccdd", "--since"),
+            ("t --since 1 --epoch 0", "16 lower-case"),
+            ("t --since 1 --epoch 00112233aabbccdd --last 1", "--last"),
+            ("t --last 9007199254740992", "--last"),
+            ("t --policy slow", "disconnect, skip, conflate or latest"),
+            ("t --max-rate 0", "0.01 to 1000"),
+            ("t --max-rate fast", "0.01 to 1000"),
+        ] {
+            let error = args(line).expect_err(line).to_string();
+            assert!(error.contains(words), "{line}: {error}");
+        }
+        let several = args("t u --since 1 --epoch 00112233aabbccdd").expect("valid flags");
+        assert!(matches!(run(&several), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn a_slow_one_is_told_how_to_go_on() {
+        let told = |line: &str| {
+            let args = args(line).expect(line);
+            let mut printer = Printer::new(form(&args), 9, true);
+            let reply = r#"{"op":"subscribe","topics":[{"topic":"t","epoch":"00112233aabbccdd","seq":5}]}"#;
+            _ = printer.take(reply.as_bytes());
+            _ = printer.take(br#"{"topic":"t","seq":6,"data":1}"#);
+            let reason = "too slow: resume with since=6&epoch=00112233aabbccdd".to_owned();
+            let closed = Closed { code: Some(CloseCode::SLOW), reason };
+            let Failure::Runtime(sentence) = cut_off(too_slow(closed), &args, &printer) else {
+                panic!("it failed")
+            };
+            sentence
+        };
+        let sentence = told("t --count 9 --last 3");
+        assert!(sentence.contains("4008: this subscriber fell too far behind"), "{sentence}");
+        let command = "To go on where this stopped:\n\n  fanfare sub t --since 6 --epoch 00112233aabbccdd";
+        assert!(sentence.ends_with(command), "{sentence}");
+        let flags = "--url ws://h:1/ --json --snapshot --policy skip --max-rate 0.5 --presence";
+        assert!(
+            told(&format!("t {flags}")).ends_with(&format!("aabbccdd {flags}")),
+            "{}",
+            told(&format!("t {flags}"))
+        );
+        let several = told("t it's --last 3");
+        assert!(several.ends_with("aabbccdd\n  fanfare sub 'it'\\''s' --last 3"), "{several}");
     }
 }

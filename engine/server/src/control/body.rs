@@ -12,6 +12,7 @@ use fanfare_wire::{Kind, stream};
 use serde::de::IgnoredAny;
 
 use super::error::ApiError;
+use super::keys::Keys;
 
 /// How long a client may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -65,25 +66,19 @@ impl Format {
         }
     }
 
-    /// Checks every message of a body, and counts them.
-    pub(super) fn check(self, body: &Bytes, message_bytes_max: usize) -> Result<u64, ApiError> {
+    /// Checks every message of a body and its key, and counts them.
+    pub(super) fn check(self, body: &Bytes, keys: &Keys, message_bytes_max: usize) -> Result<u64, ApiError> {
         match self {
-            Self::One(kind) => check_one(kind, body).map(|()| 1),
+            Self::One(kind) => {
+                check_one(kind, body)?;
+                let bad_key = |fault| ApiError::bad_request("bad_key", format!("The body {fault}."));
+                keys.key(body).map_err(bad_key)?;
+                Ok(1)
+            }
             Self::Lines => {
                 let mut count = 0;
                 for (number, line) in lines(body) {
-                    if line.len() > message_bytes_max {
-                        return Err(ApiError::too_large(format!(
-                            "Line {number} is larger than {message_bytes_max} bytes (message_bytes_max). \
-                             Nothing was published."
-                        )));
-                    }
-                    if let Some(fault) = json_fault(&line) {
-                        return Err(ApiError::bad_request(
-                            "bad_json",
-                            format!("Line {number} is not one JSON text: {fault}. Nothing was published."),
-                        ));
-                    }
+                    check_line(number, &line, keys, message_bytes_max)?;
                     count += 1;
                 }
                 if count == 0 {
@@ -94,21 +89,26 @@ impl Format {
         }
     }
 
-    /// The messages of a body that was checked. They share its memory.
-    pub(super) fn messages(self, body: &Bytes) -> impl Iterator<Item = Message> + '_ {
-        let (one, lines) = match self {
-            Self::One(kind) => (Some(Message { kind, payload: body.clone() }), None),
-            Self::Lines => {
-                (None, Some(lines(body).map(|(_, payload)| Message { kind: Kind::Json, payload })))
-            }
+    /// The messages of a body that was checked, with the numbers of their lines. They share its memory.
+    pub(super) fn messages<'a>(
+        self,
+        body: &'a Bytes,
+        keys: &'a Keys,
+    ) -> impl Iterator<Item = (u64, Message)> + 'a {
+        let (kind, one, lines) = match self {
+            Self::One(kind) => (kind, Some((1, body.clone())), None),
+            Self::Lines => (Kind::Json, None, Some(lines(body))),
         };
-        one.into_iter().chain(lines.into_iter().flatten())
+        one.into_iter().chain(lines.into_iter().flatten()).map(move |(number, payload)| {
+            let key = keys.key(&payload).expect("every key was checked");
+            (number, Message { kind, key, payload })
+        })
     }
 }
 
 fn check_one(kind: Kind, body: &Bytes) -> Result<(), ApiError> {
     match kind {
-        Kind::Binary => Ok(()),
+        Kind::Binary | Kind::Tombstone => Ok(()),
         Kind::Text if std::str::from_utf8(body).is_ok() => Ok(()),
         Kind::Text => Err(ApiError::bad_request("bad_text", "The body is not UTF-8.")),
         Kind::Json => match json_fault(body) {
@@ -120,8 +120,29 @@ fn check_one(kind: Kind, body: &Bytes) -> Result<(), ApiError> {
     }
 }
 
+fn check_line(number: u64, line: &[u8], keys: &Keys, message_bytes_max: usize) -> Result<(), ApiError> {
+    if line.len() > message_bytes_max {
+        return Err(ApiError::too_large(format!(
+            "Line {number} is larger than {message_bytes_max} bytes (message_bytes_max). Nothing was published."
+        )));
+    }
+    if let Some(fault) = json_fault(line) {
+        return Err(ApiError::bad_request(
+            "bad_json",
+            format!("Line {number} is not one JSON text: {fault}. Nothing was published."),
+        ));
+    }
+    if let Err(fault) = keys.key(line) {
+        return Err(ApiError::bad_request(
+            "bad_key",
+            format!("Line {number} {fault}. Nothing was published."),
+        ));
+    }
+    Ok(())
+}
+
 /// The lines of a body that are not blank, with their numbers.
-fn lines(body: &Bytes) -> impl Iterator<Item = (usize, Bytes)> + '_ {
+fn lines(body: &Bytes) -> impl Iterator<Item = (u64, Bytes)> + '_ {
     let lines = body.split(|byte| *byte == b'\n').zip(1..);
     lines
         .map(|(line, number)| (number, line.trim_ascii()))
@@ -184,6 +205,8 @@ pub(super) async fn read(
 
 #[cfg(test)]
 mod tests {
+    use fanfare_wire::key::Key;
+
     use super::*;
 
     fn format_of(content_type: &'static str) -> Result<Format, StatusCode> {
@@ -228,8 +251,9 @@ mod tests {
 
     fn checked(format: Format, body: &'static [u8]) -> Result<Vec<Bytes>, String> {
         let body = Bytes::from_static(body);
-        let count = format.check(&body, 8).map_err(|error| format!("{error:?}"))?;
-        let messages: Vec<_> = format.messages(&body).map(|message| message.payload).collect();
+        let count = format.check(&body, &Keys::Absent, 8).map_err(|error| format!("{error:?}"))?;
+        let messages: Vec<_> =
+            format.messages(&body, &Keys::Absent).map(|(_, message)| message.payload).collect();
         assert_eq!(messages.len() as u64, count);
         Ok(messages)
     }
@@ -268,5 +292,29 @@ mod tests {
         ] {
             assert_eq!(checked(Format::One(kind), body).is_ok(), holds, "{kind:?} {body:?}");
         }
+    }
+
+    #[test]
+    fn each_line_has_its_key_and_its_number() {
+        let body = Bytes::from_static(b"{\"k\":\"a\"}\n\n{\"k\":\"b\"}");
+        let keyed = |keys: &Keys| {
+            let count = Format::Lines.check(&body, keys, 100).map_err(|error| format!("{error:?}"))?;
+            assert_eq!(count, 2);
+            let messages = Format::Lines.messages(&body, keys);
+            Ok::<_, String>(messages.map(|(line, message)| (line, message.key)).collect::<Vec<_>>())
+        };
+        let key = |key| Key::parse(key).expect("a key");
+        let member = |name: &str| Keys::Member(name.to_owned());
+        assert_eq!(keyed(&Keys::Absent), Ok(vec![(1, None), (3, None)]));
+        assert_eq!(keyed(&Keys::Same(key("c"))), Ok(vec![(1, Some(key("c"))), (3, Some(key("c")))]));
+        assert_eq!(keyed(&member("k")), Ok(vec![(1, Some(key("a"))), (3, Some(key("b")))]));
+        let error = keyed(&member("j")).expect_err("there is no such member");
+        assert!(
+            error.contains("Line 1 has no member j") && error.contains("Nothing was published."),
+            "{error}"
+        );
+        let one = Format::One(Kind::Json);
+        assert!(one.check(&Bytes::from_static(b"{\"k\":\"a\"}"), &member("k"), 100).is_ok());
+        assert!(one.check(&Bytes::from_static(b"{}"), &member("k"), 100).is_err());
     }
 }

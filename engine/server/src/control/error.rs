@@ -54,9 +54,19 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     }
 
-    /// Says that the first `published` messages of the request were published nevertheless.
+    /// Says that so many messages of the request were published nevertheless.
     pub(super) fn after(self, published: u64) -> Self {
         Self { published: (published > 0).then_some(published), ..self }
+    }
+
+    /// Says which line of the request it is about.
+    pub(super) fn of_line(self, number: u64) -> Self {
+        Self { message: format!("Line {number}: {}", self.message).into(), ..self }
+    }
+
+    #[cfg(test)]
+    pub(super) fn code(&self) -> &'static str {
+        self.code
     }
 
     #[cfg(test)]
@@ -73,6 +83,16 @@ impl From<PublishError> for ApiError {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too_many_topics",
                 "The engine holds as many topics as topics_max allows, and this message needs a new one.",
+            ),
+            PublishError::TooManyKeys => Self::new(
+                StatusCode::CONFLICT,
+                "too_many_keys",
+                "The topic has as many keys as keys_max allows, and this message has a new one.",
+            ),
+            PublishError::ValuesTooLarge => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "values_too_large",
+                "The values of the topic's keys, or of all topics, take as much memory as they may.",
             ),
         }
     }
@@ -110,6 +130,7 @@ pub(super) async fn not_found() -> ApiError {
 
 /// The reply for a method that a path does not take.
 pub(super) async fn method_not_allowed() -> ApiError {
-    let message = "This path does not take this method: POST publishes to /topics/{topic}, all else is GET.";
+    let message =
+        "This path does not take this method: /topics/{topic} takes GET, POST and DELETE, all else is GET.";
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }

@@ -6,9 +6,10 @@ use std::fs;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use fanfare_core::{Handle, StatKind};
+use fanfare_core::stats::Histogram;
+use fanfare_core::{Handle, ShardStats, StatKind};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -53,14 +54,63 @@ impl Collector for ShardCollector {
                 encode_number(number.kind, number.value, family.encode_family(&[("shard", shard)])?)?;
             }
         }
-        let topics = ConstGauge::new(self.0.topic_count() as u64);
-        let help = "Topics in the process.";
-        topics.encode(encoder.encode_descriptor(
-            "fanfare_process_topics",
-            help,
-            None,
-            topics.metric_type(),
-        )?)
+        for histogram in &HISTOGRAMS {
+            let kind = MetricType::Histogram;
+            let mut family = encoder.encode_descriptor(histogram.name, histogram.help, None, kind)?;
+            for (shard, stats) in shards.iter().enumerate() {
+                histogram.encode((histogram.of)(stats), family.encode_family(&[("shard", shard)])?)?;
+            }
+        }
+        for (name, help, value) in [
+            ("fanfare_process_topics", "Topics in the process.", self.0.topic_count()),
+            (
+                "fanfare_log_total_bytes",
+                "What the logs and values of all topics take from memory; log_total_bytes_max bounds it.",
+                self.0.log_total_bytes(),
+            ),
+        ] {
+            let gauge = ConstGauge::new(value as u64);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
+    }
+}
+
+/// A distribution that every shard keeps, as it is exported.
+struct ExportedHistogram {
+    name: &'static str,
+    help: &'static str,
+    /// What one of the name's units is in those that the shard counts.
+    unit: f64,
+    of: fn(&ShardStats) -> &Histogram,
+}
+
+const HISTOGRAMS: [ExportedHistogram; 2] = [
+    ExportedHistogram {
+        name: "fanfare_lag_messages",
+        help: "Messages that a subscriber was behind its topic when messages were handed to the kernel for it; \
+               1 for one that had all but the newest.",
+        unit: 1.0,
+        of: |stats| &stats.lag_messages,
+    },
+    ExportedHistogram {
+        name: "fanfare_fan_out_spread_seconds",
+        help: "Time from the moment that new messages were looked at until the last subscriber was sent to.",
+        unit: 1e6,
+        of: |stats| &stats.spread_us,
+    },
+];
+
+impl ExportedHistogram {
+    fn encode(&self, histogram: &Histogram, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let in_unit = |(bound, count)| match bound {
+            u64::MAX => (f64::INFINITY, count),
+            bound => (bound as f64 / self.unit, count),
+        };
+        let buckets: Vec<(f64, u64)> = histogram.buckets().map(in_unit).collect();
+        // The shard counts on meanwhile, and a histogram's count has to be that of its buckets.
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        encoder.encode_histogram::<NoLabelSet>(histogram.sum() as f64 / self.unit, count, &buckets, None)
     }
 }
 
@@ -140,7 +190,7 @@ mod tests {
     fn every_number_of_every_shard_is_exported() {
         let config = fanfare_core::Config { shards: 2, ..fanfare_core::Config::default() };
         let wakers: Vec<Arc<dyn fanfare_io::Wake>> = vec![Arc::new(NoWake), Arc::new(NoWake)];
-        let (handle, _seats) = fanfare_core::plane(config, wakers).expect("the defaults work");
+        let (handle, _seats) = fanfare_core::plane(config, wakers, 1).expect("the defaults work");
         let mut out = String::new();
         text::encode(&mut out, &registry(handle.clone())).expect("writing to a String cannot fail");
         for number in handle.stats()[0].each() {
@@ -150,9 +200,24 @@ mod tests {
                 assert!(out.contains(&line), "{line:?} is missing in\n{out}");
             }
         }
-        for line in
-            ["fanfare_build_info{version=", "process_cpu_seconds_total ", "process_resident_memory_bytes "]
-        {
+        for histogram in ["fanfare_lag_messages", "fanfare_fan_out_spread_seconds"] {
+            for sample in
+                ["_sum{shard=\"1\"} 0.0", "_count{shard=\"1\"} 0", "_bucket{le=\"+Inf\",shard=\"1\"} 0"]
+            {
+                assert!(out.contains(&format!("\n{histogram}{sample}\n")), "{histogram}{sample} in\n{out}");
+            }
+        }
+        for line in [
+            "fanfare_build_info{version=",
+            "# TYPE fanfare_lag_messages histogram",
+            "fanfare_lag_messages_bucket{le=\"1.0\",shard=\"0\"} 0",
+            "fanfare_lag_messages_bucket{le=\"16777216.0\",shard=\"0\"} 0",
+            "fanfare_fan_out_spread_seconds_bucket{le=\"0.000128\",shard=\"0\"} 0",
+            "fanfare_log_total_bytes 0",
+            "fanfare_process_topics 0",
+            "process_cpu_seconds_total ",
+            "process_resident_memory_bytes ",
+        ] {
             assert!(out.contains(line), "{line}");
         }
         assert!(out.ends_with("# EOF\n"));

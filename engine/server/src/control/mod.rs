@@ -6,8 +6,9 @@
 //! | request | answer | file |
 //! |---|---|---|
 //! | any | 403 for pages of other origins | `guard.rs` |
-//! | `POST /topics/{topic}` | publishes the body | `publish.rs`, `body.rs` |
-//! | `GET /topics` | what topics there are | `topics.rs` |
+//! | `POST /topics/{topic}` | publishes the body | `publish.rs`, `body.rs`, `keys.rs` |
+//! | `DELETE /topics/{topic}` | publishes a tombstone | `publish.rs` |
+//! | `GET /topics`, `GET /topics/{topic}` | what topics there are; what one is about | `topics.rs` |
 //! | `GET /healthz`, `GET /version` | whether all shards answer; what this is | `health.rs` |
 //! | `GET /metrics` | the counters, for Prometheus | `metrics.rs` |
 //! | `GET /` | a page that shows a topic live | `viewer.rs`, `viewer.html` |
@@ -17,6 +18,7 @@ mod body;
 mod error;
 mod guard;
 mod health;
+mod keys;
 mod metrics;
 mod publish;
 mod topics;
@@ -31,7 +33,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{get, post};
+use axum::routing::get;
 use fanfare_core::Handle;
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
@@ -162,7 +164,7 @@ fn router(state: Shared) -> Router {
     Router::new()
         .route("/", get(viewer::viewer))
         .route("/topics", get(topics::topics))
-        .route("/topics/{topic}", post(publish::publish))
+        .route("/topics/{topic}", get(topics::topic).post(publish::publish).delete(publish::remove))
         .route("/healthz", get(health::healthz))
         .route("/metrics", get(metrics::metrics))
         .route("/version", get(health::version))

@@ -1,4 +1,4 @@
-//! `GET /topics`: what topics there are, in pages.
+//! `GET /topics`: what topics there are, in pages. `GET /topics/{topic}`: what one topic is about.
 //!
 //! Each shard tells of its own topics, a slice of its table at a time, so that no listing holds up a shard. A page goes
 //! through the shards one after the other; within a page topics stand in the order of their names. While topics come and
@@ -12,6 +12,7 @@ use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use fanfare_core::{AskRefused, Handle, TopicInfo};
+use fanfare_wire::topic::TopicName;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -65,6 +66,30 @@ pub(super) async fn topics(State(shared): State<Shared>, uri: Uri) -> Result<Res
     Ok(json_response(StatusCode::OK, &reply))
 }
 
+pub(super) async fn topic(State(shared): State<Shared>, uri: Uri) -> Result<Response, ApiError> {
+    let topic = topic_of(&uri)?;
+    if uri.query().is_some_and(|query| !query.is_empty()) {
+        return Err(ApiError::bad_request("bad_query", "GET /topics/{topic} takes no query."));
+    }
+    let describe =
+        |tell: oneshot::Sender<_>| shared.handle.try_describe(&topic, move |info| _ = tell.send(info));
+    match ask(describe).await? {
+        Some(info) => Ok(json_response(StatusCode::OK, &Entry::from(&info))),
+        None => Err(ApiError::new(
+            StatusCode::NOT_FOUND,
+            "no_such_topic",
+            "There is no topic of this name: nothing was published to it lately, and nobody subscribes to it.",
+        )),
+    }
+}
+
+/// The topic that a path ends with.
+pub(super) fn topic_of(uri: &Uri) -> Result<TopicName, ApiError> {
+    let segment = uri.path().rsplit('/').next().unwrap_or_default();
+    TopicName::from_path_segment(segment)
+        .map_err(|error| ApiError::bad_request("bad_topic", format!("This is no topic: {error}.")))
+}
+
 #[derive(Serialize)]
 struct Listing<'a> {
     topics: Vec<Entry<'a>>,
@@ -77,14 +102,25 @@ struct Listing<'a> {
 #[derive(Serialize)]
 struct Entry<'a> {
     topic: &'a str,
+    epoch: String,
     seq: u64,
+    oldest: Option<u64>,
     subscribers: usize,
+    keys: usize,
     log_bytes: usize,
 }
 
 impl<'a> From<&'a TopicInfo> for Entry<'a> {
     fn from(info: &'a TopicInfo) -> Self {
-        Self { topic: &info.name, seq: info.seq, subscribers: info.subscribers, log_bytes: info.bytes }
+        Self {
+            topic: &info.name,
+            epoch: info.epoch.to_string(),
+            seq: info.seq,
+            oldest: info.oldest,
+            subscribers: info.subscribers,
+            keys: info.keys,
+            log_bytes: info.bytes,
+        }
     }
 }
 
@@ -141,11 +177,15 @@ pub(super) async fn ask_slice(
     from: usize,
     count: usize,
 ) -> Result<(Vec<TopicInfo>, Option<usize>), ApiError> {
+    ask(|tell| handle.try_list(shard, from, count, move |topics, next| _ = tell.send((topics, next)))).await
+}
+
+/// Asks a shard something, waits a while for room in its inbox, and then for the answer.
+async fn ask<T>(question: impl Fn(oneshot::Sender<T>) -> Result<(), AskRefused>) -> Result<T, ApiError> {
     let start = Instant::now();
     loop {
         let (tell, told) = oneshot::channel();
-        let reply = move |topics, next| _ = tell.send((topics, next));
-        match handle.try_list(shard, from, count, reply) {
+        match question(tell) {
             Ok(()) => return told.await.map_err(|_| ApiError::shutting_down()),
             Err(AskRefused::ShuttingDown) => return Err(ApiError::shutting_down()),
             Err(AskRefused::Busy) if start.elapsed() >= INBOX_WAIT => return Err(ApiError::busy()),

@@ -1,11 +1,14 @@
-//! The layer of the TOML file: a flat table of the settings' keys.
+//! The layer of the TOML file: a flat table of the settings' keys, and `[[topic]]` tables with rules.
 
 use std::path::Path;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
-use super::Settings;
 use super::error::{SettingsError, nearest};
+use super::{Settings, rules};
+
+/// The key of the rules.
+const RULES: &str = "topic";
 
 /// Reads a file into the settings.
 pub(super) fn read(settings: &mut Settings, path: &Path) -> Result<(), SettingsError> {
@@ -24,16 +27,43 @@ pub(super) fn read_text(settings: &mut Settings, text: &str, name: &str) -> Resu
     // A file that names another file would need an order between the two.
     let keys: Vec<String> = super::keys().into_iter().filter(|key| key != "config").collect();
     for (key, value) in table.get_ref() {
-        let place = place(key.span().start);
-        let key = key.get_ref().as_ref();
-        if !keys.iter().any(|known| known == key) {
-            let nearest = nearest(key, keys.iter().cloned());
-            return Err(SettingsError::UnknownKey { place, key: key.to_owned(), nearest });
+        if key.get_ref() == RULES {
+            settings.rules = rules::read(value, &place)?;
+            continue;
         }
-        let refused = |why| SettingsError::Value { place: format!("{place}, key {key}"), why };
-        settings.set(key, &scalar(value.get_ref()).map_err(refused)?).map_err(refused)?;
+        let known = || keys.iter().map(String::as_str);
+        if !known().any(|known| known == key.get_ref()) {
+            let nearest = nearest(key.get_ref(), known().chain([RULES]).map(str::to_owned));
+            let (place, key) = (place(key.span().start), key.get_ref().to_string());
+            return Err(SettingsError::UnknownKey { place, key, nearest });
+        }
+        set(settings, key.get_ref(), value.get_ref(), || place(key.span().start))?;
     }
     Ok(())
+}
+
+/// Gives a known key a value of the file.
+pub(super) fn set(
+    settings: &mut Settings,
+    key: &str,
+    value: &DeValue<'_>,
+    place: impl Fn() -> String,
+) -> Result<(), SettingsError> {
+    let refused = |why| SettingsError::Value { place: format!("{}, key {key}", place()), why };
+    let value = match value {
+        DeValue::Array(words) if key == "policies_allowed" => list(words),
+        value => scalar(value),
+    };
+    settings.set(key, &value.map_err(refused)?).map_err(refused)
+}
+
+/// A list of words as it would stand behind its flag.
+fn list(words: &DeArray<'_>) -> Result<String, String> {
+    let words = words.iter().map(|word| match word.get_ref() {
+        DeValue::String(word) => Ok(&**word),
+        _ => Err("expected a string, or a list of strings".to_owned()),
+    });
+    Ok(words.collect::<Result<Vec<_>, _>>()?.join(","))
 }
 
 /// A value as it would stand behind its flag.
@@ -88,6 +118,11 @@ mod tests {
             ("[limits]\nshards = 1", ["line 1", "limits", "Did you mean"]),
             ("shards = 1\nshards = 2", ["line 2", "duplicate", "f.toml"]),
             ("shards =", ["line 1", "f.toml", "value"]),
+            ("policy = \"slow\"", ["line 1, key policy", "'slow'", "disconnect, skip, conflate or latest"]),
+            ("policy = [\"skip\"]", ["line 1", "key policy", "expected a string"]),
+            ("policies_allowed = []", ["key policies_allowed", "a policy is", "skip"]),
+            ("policies_allowed = [1]", ["key policies_allowed", "list of strings", "line 1"]),
+            ("[[topics]]\nmatch = \"a\"", ["line 1", "no setting topics", "Did you mean topic?"]),
         ] {
             let error = error_of(text);
             for word in words {
@@ -102,5 +137,18 @@ mod tests {
         read_text(&mut settings, "log_bytes_max = 0x1000_0000\nshards = 1_0", "f.toml")
             .expect("both are numbers");
         assert_eq!(settings.shards, Some(10));
+    }
+
+    #[test]
+    fn policies_are_words() {
+        for (text, policies) in [
+            ("policies_allowed = \"disconnect, skip\"", "disconnect,skip"),
+            ("policies_allowed = [\"latest\", \"disconnect\"]", "disconnect,latest"),
+            ("policy = \"skip\"\npolicies_allowed = 'skip'", "skip"),
+        ] {
+            let mut settings = Settings::default();
+            read_text(&mut settings, text, "f.toml").expect(text);
+            assert_eq!(settings.check().expect(text).config.policies_allowed.to_string(), policies);
+        }
     }
 }

@@ -4,17 +4,21 @@
 //! `lag_bytes_max`. A flag wins over a variable, a variable over the file, the file over the default. All three
 //! go through clap's parsers, so a value means the same, and is refused with the same sentence, wherever it stands.
 //!
+//! The one thing that only the file can say are rules: its `[[topic]]` tables.
+//!
 //! | file | holds |
 //! |---|---|
 //! | `mod.rs` | the list, and how its layers are put together |
 //! | `limits.rs` | the part of the list that is the engine's configuration |
 //! | `file.rs` | the TOML file |
+//! | `rules.rs` | its `[[topic]]` tables |
 //! | `variables.rs` | the `FANFARE_*` variables |
 //! | `error.rs` | what can be wrong with them |
 
 mod error;
 mod file;
 mod limits;
+mod rules;
 mod variables;
 
 use std::ffi::OsString;
@@ -22,7 +26,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _, ValueEnum};
-use fanfare::{Config, ListenOptions};
+use fanfare::{Config, ListenOptions, TopicRule};
 use fanfare_io::uring;
 use tracing_subscriber::filter::Targets;
 
@@ -98,6 +102,11 @@ pub(crate) struct Settings {
 
     #[command(flatten)]
     limits: Limits,
+
+    /// What holds for certain topics instead of the limits. Only the file has them: a rule has several keys, and the
+    /// order of the rules counts, which one flag or variable cannot say.
+    #[arg(skip)]
+    rules: Vec<TopicRule>,
 }
 
 /// The part of the help that the socket settings stand under.
@@ -229,7 +238,7 @@ impl Settings {
                 }
             }
         }
-        let mut config = Config { shards: self.shards.unwrap_or(1), ..Config::default() };
+        let mut config = Config { shards: self.shards.unwrap_or(1), rules: self.rules, ..Config::default() };
         self.limits.apply(&mut config);
         config.check().map_err(SettingsError::Config)?;
         let (sockets, driver) = (ListenOptions::default(), uring::Options::default());

@@ -78,8 +78,10 @@ impl Request {
 impl Upgrade {
     /// Appends the 101 reply (RFC 6455 section 4.2.2).
     ///
-    /// `protocol` must be one of those that were offered, and `extensions` must answer what was offered.
-    pub fn write_accept(&self, out: &mut Vec<u8>, protocol: Option<&str>, extensions: Option<&str>) {
+    /// `protocol` must be one of those that were offered. `headers` are further header lines: ours, never
+    /// what a peer wrote, so that nobody can slip in a line of their own; a Sec-WebSocket-Extensions among
+    /// them must answer what was offered.
+    pub fn write_accept(&self, out: &mut Vec<u8>, protocol: Option<&str>, headers: &[(&str, &str)]) {
         out.extend_from_slice(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
         );
@@ -92,10 +94,15 @@ impl Upgrade {
             out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
             out.extend_from_slice(protocol.as_bytes());
         }
-        if let Some(extensions) = extensions {
-            debug_assert!(!extensions.contains(['\r', '\n']), "a header value has no line ends");
-            out.extend_from_slice(b"\r\nSec-WebSocket-Extensions: ");
-            out.extend_from_slice(extensions.as_bytes());
+        for (name, value) in headers {
+            debug_assert!(is_token(name.as_bytes()), "not a header's name: {name:?}");
+            debug_assert!(
+                value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()),
+                "not a header's value: {value:?}"
+            );
+            for part in ["\r\n", name, ": ", value] {
+                out.extend_from_slice(part.as_bytes());
+            }
         }
         out.extend_from_slice(b"\r\n\r\n");
     }

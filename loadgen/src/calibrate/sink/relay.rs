@@ -153,7 +153,7 @@ impl Relay {
             self.close(conn);
             return None;
         };
-        upgrade.write_accept(self.lines.line(conn), None, None);
+        upgrade.write_accept(self.lines.line(conn), None, &[]);
         let stage = if request.path.starts_with(PUBLISH) {
             Stage::Publishes
         } else {

@@ -1,0 +1,399 @@
+//! One topic: its sequence, its history, its logs and the newest message of each key.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use fanfare_wire::Kind;
+use fanfare_wire::subscribe::Epoch;
+use fanfare_wire::topic::TopicName;
+
+use super::annotations::Annotations;
+use super::listeners::{Listener, Listeners};
+use super::memory::Footprint;
+use crate::log::{Log, LogLimits, LogReader, LogWriter, Marks};
+use crate::message::{Draft, PublishError};
+use crate::rules::TopicLimits;
+use crate::snapshot::Snapshot;
+use crate::values::{ValueRefused, Values};
+use crate::view::{Sequenced, View};
+
+/// A topic's log in one view, and who listens to it.
+#[derive(Debug)]
+pub(super) struct ViewLog {
+    pub(super) writer: LogWriter,
+    pub(super) listeners: Listeners,
+    /// When somebody listened last, nanoseconds.
+    pub(super) wanted_at: u64,
+}
+
+/// One topic.
+///
+/// The raw log is its history, and every other view can be made from it. It is there from the first message on, unless
+/// the topic keeps no history and nobody reads it.
+#[derive(Debug)]
+pub(super) struct Topic {
+    pub(super) name: TopicName,
+    pub(super) epoch: Epoch,
+    pub(super) limits: Arc<TopicLimits>,
+    /// The sequence number of the last message.
+    pub(super) seq: u64,
+    /// Subscribers of all views of its messages, over all shards.
+    pub(super) subscribers: Arc<AtomicUsize>,
+    shards: usize,
+    raw: Option<Box<ViewLog>>,
+    json: Option<Box<ViewLog>>,
+    /// Its messages are about the topic, with sequence numbers of their own.
+    presence: Option<Box<ViewLog>>,
+    /// The number that the last presence message told.
+    presence_told: Option<usize>,
+    /// Of the messages in the raw log.
+    annotations: Annotations,
+    /// The lowest sequence number that subscribers may start from, as far as numbers and age go.
+    oldest: u64,
+    /// When the head stood where, if age is limited.
+    marks: Option<Box<Marks>>,
+    values: Option<Box<Values>>,
+    /// The last message without a key; 0 before the first.
+    last_keyless: u64,
+    snapshots: Vec<CachedSnapshot>,
+    /// When something was published last, nanoseconds.
+    pub(super) used_at: u64,
+}
+
+#[derive(Debug)]
+struct CachedSnapshot {
+    view: View,
+    snapshot: Arc<Snapshot>,
+    asked_at: u64,
+}
+
+/// How much of a view's log is made from history at once, in bytes of messages.
+const BUILT_AT_ONCE: usize = 256 * 1024;
+
+/// What making a message's frame from history costs at least, counted as bytes.
+const BUILT_EACH_MIN: usize = 64;
+
+impl Topic {
+    pub(super) fn new(
+        name: TopicName,
+        epoch: Epoch,
+        limits: Arc<TopicLimits>,
+        shards: usize,
+        now: u64,
+    ) -> Self {
+        let marks = (limits.log_age_ms > 0).then(|| Box::new(Marks::new(limits.log_age_ms * 1_000_000)));
+        Self {
+            name,
+            epoch,
+            limits,
+            seq: 0,
+            subscribers: Arc::default(),
+            shards,
+            raw: None,
+            json: None,
+            presence: None,
+            presence_told: None,
+            annotations: Annotations::default(),
+            oldest: 1,
+            marks,
+            values: None,
+            last_keyless: 0,
+            snapshots: Vec::new(),
+            used_at: now,
+        }
+    }
+
+    /// Keys that have a value.
+    pub(super) fn keys(&self) -> usize {
+        self.values.as_ref().map_or(0, |values| values.len())
+    }
+
+    /// What may be missing before it: `None` if it holds nothing.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        let raw = self.raw.as_ref()?;
+        let oldest = raw.writer.floor().max(self.oldest);
+        (oldest <= self.seq).then_some(oldest)
+    }
+
+    pub(super) fn footprint(&self) -> Footprint {
+        let logs = [&self.raw, &self.json, &self.presence].into_iter().flatten();
+        Footprint {
+            logs: logs.map(|log| log.writer.footprint()).sum::<usize>() + self.annotations.footprint(),
+            values: self.values.as_ref().map_or(0, |values| values.bytes()),
+        }
+    }
+
+    /// By how many bytes a message would make the values grow; `None` if it does not touch them.
+    pub(super) fn growth_of_values(&self, draft: &Draft<'_>) -> Result<Option<usize>, PublishError> {
+        let Some(key) = draft.key.filter(|_| draft.kind != Kind::Tombstone) else { return Ok(None) };
+        let none = Values::default();
+        let values = self.values.as_deref().unwrap_or(&none);
+        match values.fits(key, draft.payload.len(), &self.limits) {
+            Ok(growth) => Ok(Some(growth)),
+            Err(ValueRefused::TooManyKeys) => Err(PublishError::TooManyKeys),
+            Err(ValueRefused::TooLarge) => Err(PublishError::ValuesTooLarge),
+        }
+    }
+
+    pub(super) fn log_mut(&mut self, view: View) -> &mut Option<Box<ViewLog>> {
+        match view {
+            View::Raw => &mut self.raw,
+            View::Json => &mut self.json,
+            View::Presence => &mut self.presence,
+        }
+    }
+
+    /// All logs.
+    pub(super) fn logs(&mut self) -> impl Iterator<Item = &mut ViewLog> {
+        [&mut self.raw, &mut self.json, &mut self.presence].into_iter().flatten().map(|log| &mut **log)
+    }
+
+    fn new_log(&self, view: View, next_seq: u64, now: u64) -> Box<ViewLog> {
+        let limits = LogLimits {
+            log_bytes_max: self.limits.log_bytes_max,
+            segment_bytes_max: self.limits.segment_bytes_max,
+        };
+        // Whoever watches a topic's presence is no subscriber of its messages.
+        let subscribers = if view == View::Presence { Arc::default() } else { self.subscribers.clone() };
+        let mut writer = LogWriter::new(limits, self.epoch, next_seq, self.shards, subscribers);
+        if view != View::Presence {
+            writer.set_oldest(self.oldest.min(next_seq));
+        }
+        Box::new(ViewLog { writer, listeners: Listeners::default(), wanted_at: now })
+    }
+
+    /// Gives a message the next sequence number, appends it to every log that takes messages, and calls `tell` for
+    /// each listener. Calls `sealed` for each log that went on in a new segment.
+    pub(super) fn append(
+        &mut self,
+        draft: &Draft<'_>,
+        now: u64,
+        scratch: &mut Vec<u8>,
+        mut tell: impl FnMut(&Log, Listener),
+        mut sealed: impl FnMut(View, u64),
+    ) -> u64 {
+        let Draft { kind, key, payload } = *draft;
+        self.seq += 1;
+        self.used_at = now;
+        let seq = self.seq;
+        if self.raw.is_none() && self.limits.log_messages_max > 0 {
+            self.raw = Some(self.new_log(View::Raw, seq, now));
+        }
+        match key {
+            Some(key) if kind == Kind::Tombstone => {
+                if let Some(values) = &mut self.values {
+                    values.remove(seq, key);
+                    values.purge_surplus();
+                }
+            }
+            Some(key) => self.values.get_or_insert_default().set(seq, key, kind, payload),
+            None => self.last_keyless = seq,
+        }
+        if let Some(marks) = &mut self.marks {
+            marks.note(now, seq + 1);
+        }
+        self.oldest = self.oldest.max((seq + 1).saturating_sub(self.limits.log_messages_max));
+        let Self { name, raw, json, annotations, oldest, .. } = self;
+        let message = Sequenced { topic: name, seq, key, kind, payload };
+        if raw.is_some() {
+            annotations.push(seq, kind, key);
+        }
+        for (view, log) in [(View::Raw, &mut *raw), (View::Json, json)] {
+            let Some(log) = log else { continue };
+            // A log that is still being made from history comes to this message by itself.
+            if log.writer.end_seq() != seq {
+                continue;
+            }
+            let footprint = log.writer.footprint();
+            view.append(&mut log.writer, &message, scratch);
+            log.writer.set_oldest(*oldest);
+            if log.writer.footprint() != footprint {
+                sealed(view, seq);
+            }
+            log.listeners.tell(log.writer.log(), &mut tell);
+        }
+        if let Some(raw) = raw {
+            annotations.forget_before(raw.writer.floor());
+        }
+        seq
+    }
+
+    /// The log of a view, made if it is not there. It may still have to be made from history: see [`Self::build`].
+    pub(super) fn want(&mut self, view: View, now: u64) -> &mut ViewLog {
+        if self.log_mut(view).is_none() {
+            let next_seq = match (view, &self.raw) {
+                (View::Presence, _) => 1,
+                (View::Json, Some(raw)) => raw.writer.floor().max(self.oldest),
+                _ => self.seq + 1,
+            };
+            *self.log_mut(view) = Some(self.new_log(view, next_seq, now));
+        }
+        let log = self.log_mut(view).as_mut().expect("it was made above");
+        log.wanted_at = now;
+        log
+    }
+
+    /// True when a view's log has all of the history.
+    pub(super) fn is_built(&self, view: View) -> bool {
+        view != View::Json || self.json.as_ref().is_none_or(|log| log.writer.end_seq() > self.seq)
+    }
+
+    /// Goes on making the JSON log from history. True when it is done: then it takes messages like any other.
+    pub(super) fn build(&mut self, scratch: &mut Vec<u8>) -> bool {
+        let Some(json) = &mut self.json else { return true };
+        let Some(raw) = &self.raw else {
+            json.writer.skip_to(self.seq + 1);
+            return true;
+        };
+        let reader = LogReader::new(raw.writer.log().clone());
+        let mut built = 0;
+        while json.writer.end_seq() <= self.seq {
+            let seq = json.writer.end_seq();
+            let Some(message) = message_of(&self.name, &reader, &self.annotations, seq) else {
+                // Retention was faster.
+                json.writer.skip_to(reader.floor());
+                continue;
+            };
+            View::Json.append(&mut json.writer, &message, scratch);
+            built += message.payload.len().max(BUILT_EACH_MIN);
+            if built > BUILT_AT_ONCE && json.writer.end_seq() <= self.seq {
+                return false;
+            }
+        }
+        json.writer.set_oldest(self.oldest);
+        true
+    }
+
+    /// The newest message of each key whose newest message is `from` or later, framed once for all who ask. From 0 on,
+    /// or where removed keys are forgotten, it is a whole snapshot.
+    pub(super) fn snapshot(&mut self, view: View, from: u64, now: u64) -> (Arc<Snapshot>, bool) {
+        let purged = self.values.as_ref().map_or(0, |values| values.purged_through());
+        let whole = from <= purged;
+        let from = if whole { 0 } else { from };
+        let head = self.seq;
+        self.snapshots.retain(|cached| cached.view != view || cached.snapshot.is_fresh(head));
+        let serves = |cached: &&mut CachedSnapshot| {
+            cached.view == view
+                && cached.snapshot.is_whole() == whole
+                && (whole || cached.snapshot.covers(from))
+        };
+        if let Some(cached) = self.snapshots.iter_mut().find(serves) {
+            cached.asked_at = now;
+            return (cached.snapshot.clone(), false);
+        }
+        let reader = self.raw.as_ref().map(|raw| LogReader::new(raw.writer.log().clone()));
+        let keyless = reader
+            .as_ref()
+            .filter(|_| self.last_keyless >= from.max(1))
+            .and_then(|reader| message_of(&self.name, reader, &self.annotations, self.last_keyless));
+        let keyless_seq = keyless.as_ref().map_or(u64::MAX, |message| message.seq);
+        let name = &self.name;
+        let valued =
+            || self.values.iter().flat_map(|values| values.after(from)).map(|value| value.of_topic(name));
+        let before = valued().take_while(|message| message.seq < keyless_seq);
+        let after = valued().skip_while(|message| message.seq < keyless_seq);
+        let snapshot = Arc::new(Snapshot::build(view, from, head, whole, before.chain(keyless).chain(after)));
+        self.snapshots.push(CachedSnapshot { view, snapshot: snapshot.clone(), asked_at: now });
+        (snapshot, true)
+    }
+
+    /// Lets go of what passed retention and of what nobody wants any more. Calls `tell` for listeners of a log that
+    /// became shorter, so that they let go of it too.
+    pub(super) fn expire(&mut self, now: u64, idle_ns: u64, mut tell: impl FnMut(&Log, Listener)) {
+        self.snapshots.retain(|cached| now.saturating_sub(cached.asked_at) < SNAPSHOT_KEPT_NS);
+        let aged = self.marks.as_ref().map_or(0, |marks| marks.older_than(now));
+        self.oldest = self.oldest.max(aged);
+        for view in [View::Raw, View::Json, View::Presence] {
+            self.expire_log(view, aged, now, idle_ns, &mut tell);
+        }
+        match &self.raw {
+            Some(raw) => self.annotations.forget_before(raw.writer.floor()),
+            None => self.annotations = Annotations::default(),
+        }
+        let floor = self.raw.as_ref().map_or(self.seq + 1, |raw| raw.writer.floor());
+        if let Some(values) = &mut self.values {
+            values.purge_before(floor);
+        }
+    }
+
+    fn expire_log(
+        &mut self,
+        view: View,
+        aged: u64,
+        now: u64,
+        idle_ns: u64,
+        tell: &mut impl FnMut(&Log, Listener),
+    ) {
+        let keeps = view == View::Raw && self.limits.log_messages_max > 0;
+        let (oldest, seq, lag_bytes_max) = (self.oldest, self.seq, self.limits.lag_bytes_max);
+        let slot = self.log_mut(view);
+        let Some(log) = slot else { return };
+        log.listeners.forget_gone();
+        if log.listeners.any() {
+            log.wanted_at = now;
+        } else if !keeps && now.saturating_sub(log.wanted_at) >= idle_ns {
+            *slot = None;
+            return;
+        }
+        if view == View::Presence {
+            return;
+        }
+        // A log that is still being made from history may end below its beginning.
+        log.writer.set_oldest(oldest.min(log.writer.end_seq()));
+        let trimmed = if aged > seq {
+            !log.writer.is_empty() && {
+                log.writer.clear();
+                true
+            }
+        } else if log.writer.floor() < oldest {
+            // Who is behind may go on as far as the lag limit lets it, but age has the last word.
+            let needed = match log.listeners.any() {
+                true => LogReader::new(log.writer.log().clone()).within_bytes(lag_bytes_max),
+                false => oldest,
+            };
+            log.writer.trim_before(aged.max(oldest.min(needed)))
+        } else {
+            false
+        };
+        if trimmed {
+            log.listeners.tell(log.writer.log(), tell);
+        }
+    }
+
+    /// True when nothing of it is worth keeping.
+    pub(super) fn is_forgotten(&self, now: u64, idle_ns: u64) -> bool {
+        now.saturating_sub(self.used_at) >= idle_ns
+            && self.json.is_none()
+            && self.presence.is_none()
+            && self.raw.as_ref().is_none_or(|raw| !raw.listeners.any() && raw.writer.is_empty())
+            && self.keys() == 0
+    }
+
+    /// Tells those who watch how many subscribers there are, if the number changed. Calls `tell` for each listener.
+    pub(super) fn tell_presence(&mut self, scratch: &mut Vec<u8>, mut tell: impl FnMut(&Log, Listener)) {
+        let count = self.subscribers.load(std::sync::atomic::Ordering::Relaxed);
+        let Some(log) = &mut self.presence else { return };
+        if self.presence_told.replace(count) == Some(count) && !log.writer.is_empty() {
+            return;
+        }
+        View::append_presence(&mut log.writer, &self.name, count, scratch);
+        log.listeners.tell(log.writer.log(), &mut tell);
+    }
+}
+
+/// How long a snapshot is kept after somebody asked for it.
+const SNAPSHOT_KEPT_NS: u64 = 1_000_000_000;
+
+/// A message of the raw log with all that is known of it.
+fn message_of<'a>(
+    name: &'a TopicName,
+    reader: &'a LogReader,
+    annotations: &'a Annotations,
+    seq: u64,
+) -> Option<Sequenced<'a>> {
+    let range = reader.range(seq)?;
+    let segment = reader.segment(range.segment);
+    let (_, payload) = crate::view::unframe(segment.bytes(range.start..segment.offset_of(seq + 1)));
+    let (kind, key) = annotations.of(seq)?;
+    Some(Sequenced { topic: name, seq, key, kind, payload })
+}
