@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::figures::decimal;
 use crate::latency::Spectrum;
-use crate::report::Report;
+use crate::report::{ReadersReport, Report};
 
 /// One condition, as it was written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,7 +98,7 @@ const NOTHING_COMPLETE: &str = "no message was seen to reach every subscriber";
 const NO_SERVER: &str = "it needs --server-pid, a process that lasts as long as the run, and deliveries";
 
 /// The first one's name may be left out.
-const SERIES: [Series; 9] = [
+const SERIES: [Series; 10] = [
     Series { name: "response", of: |report| Some(report.latency_ns.response), without: NOTHING_DELIVERED },
     Series { name: "service", of: |report| Some(report.latency_ns.service), without: NOTHING_DELIVERED },
     Series { name: "lag", of: |report| Some(report.latency_ns.send_lag), without: "nothing was sent" },
@@ -116,6 +116,11 @@ const SERIES: [Series; 9] = [
         of: |report| of_readers(report, "pausing"),
         without: "no subscriber paused and caught up",
     },
+    Series {
+        name: "recovery",
+        of: |report| returning(report)?.recovery_ns,
+        without: "no subscriber recovered and caught up",
+    },
 ];
 
 const STATISTICS: [Statistic; 8] = [
@@ -129,7 +134,7 @@ const STATISTICS: [Statistic; 8] = [
     Statistic { name: "max", of: |spectrum| spectrum.max },
 ];
 
-const FIGURES: [Figure; 18] = [
+const FIGURES: [Figure; 21] = [
     count("missing", |report| report.deliveries.missing),
     count("announced", |report| report.deliveries.announced),
     count("duplicate", |report| report.deliveries.duplicate),
@@ -138,6 +143,8 @@ const FIGURES: [Figure; 18] = [
     count("misrouted", |report| report.deliveries.misrouted),
     count("lost", |report| report.deliveries.subscribers_lost + report.deliveries.publishers_lost),
     count("affected", |report| report.deliveries.subscribers_affected),
+    count("recovered", |report| returning(report).map_or(0, |readers| readers.recovered)),
+    count("recoveries_failed", |report| returning(report).map_or(0, |readers| readers.recoveries_failed)),
     Figure {
         name: "delivered_per_second",
         kind: Kind::Number,
@@ -203,11 +210,16 @@ const FIGURES: [Figure; 18] = [
         name: "all_back",
         kind: Kind::Time,
         of: Source::Measured(
-            |report| {
-                let mut returning = report.readers.iter().filter(|readers| readers.kind == "returning");
-                returning.next()?.all_back_ns.map(|ns| ns as f64)
-            },
+            |report| returning(report)?.all_back_ns.map(|ns| ns as f64),
             "no subscribers left all at once, or not all of them were back before the run ended",
+        ),
+    },
+    Figure {
+        name: "all_caught_up",
+        kind: Kind::Time,
+        of: Source::Measured(
+            |report| returning(report)?.all_caught_up_ns.map(|ns| ns as f64),
+            "no subscribers left all at once with --recover, or not all of them caught up before the run ended",
         ),
     },
 ];
@@ -218,7 +230,15 @@ const fn count(name: &'static str, of: fn(&Report) -> u64) -> Figure {
 }
 
 fn of_readers(report: &Report, kind: &str) -> Option<Spectrum> {
-    report.readers.iter().find(|readers| readers.kind == kind)?.latency_ns
+    readers(report, kind)?.latency_ns
+}
+
+fn returning(report: &Report) -> Option<&ReadersReport> {
+    readers(report, "returning")
+}
+
+fn readers<'a>(report: &'a Report, kind: &str) -> Option<&'a ReadersReport> {
+    report.readers.iter().find(|readers| readers.kind == kind)
 }
 
 impl Kind {
@@ -442,7 +462,6 @@ impl From<Gate> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::ReadersReport;
     use crate::testing::fixture;
 
     /// Every figure of a report that gates look at, each different.
@@ -473,7 +492,13 @@ mod tests {
             ..fixture::readers(kind)
         };
         report.readers = vec![
-            readers("returning", Some(spectrum(800)), Some(5_000)),
+            ReadersReport {
+                recovered: 14,
+                recoveries_failed: 15,
+                recovery_ns: Some(spectrum(1_000)),
+                all_caught_up_ns: Some(6_000),
+                ..readers("returning", Some(spectrum(800)), Some(5_000))
+            },
             readers("pausing", Some(spectrum(900)), None),
         ];
         let deliveries = &mut report.deliveries;
@@ -518,7 +543,11 @@ mod tests {
             ("connect.min<1ns", 701.0),
             ("reconnect.p99<1ns", 805.0),
             ("catch_up.p99.99<1ns", 907.0),
+            ("recovery.p99<1ns", 1_005.0),
             ("all_back<1us", 5.0),
+            ("all_caught_up<1us", 6.0),
+            ("recovered<0", 14.0),
+            ("recoveries_failed<0", 15.0),
             ("missing<0", 1.0),
             ("announced<0", 2.0),
             ("duplicate<0", 3.0),
@@ -579,7 +608,9 @@ mod tests {
             ("connect.p99<1s", "nothing became ready"),
             ("reconnect.p99<1s", "no subscriber left and came back"),
             ("catch_up.p99<1s", "no subscriber paused"),
+            ("recovery.p99<1s", "no subscriber recovered"),
             ("all_back<1s", "no subscribers left all at once"),
+            ("all_caught_up<1s", "no subscribers left all at once with --recover"),
             ("server_rss<1GiB", "it needs --server-pid"),
             ("server_cpu_ns>=0", "it needs --server-pid"),
             ("syscalls>=0", "were not counted"),

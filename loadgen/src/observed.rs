@@ -19,6 +19,9 @@ pub struct Interval {
     /// Connections that stand at its end, and those that were lost until then.
     pub connected: u64,
     pub lost: u64,
+    /// Subscribers that came back and went on where they had left, and those that could not.
+    pub recovered: u64,
+    pub recoveries_failed: u64,
     /// Processor time of the worker's thread.
     pub cpu_ns: u64,
     /// Of steady subscribers, measured messages only.
@@ -125,6 +128,13 @@ pub struct Others {
     pub silent: u64,
     /// When the last one that left in a storm was back, in nanoseconds after the storm began.
     pub all_back_ns: Option<u64>,
+    /// Those of them that went on where they had left, and those that were to and could not.
+    pub recovered: u64,
+    pub recoveries_failed: u64,
+    /// From leaving until a recovered one had all that was published until it was back.
+    pub recovery: Latency,
+    /// When the last one that left in a storm had, in nanoseconds after the storm began.
+    pub all_caught_up_ns: Option<u64>,
 }
 
 /// What became of subscribers of one kind.

@@ -307,7 +307,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use crate::gate::Gate;
-    use crate::plan::Leaving;
+    use crate::plan::{Leaving, Target};
     use crate::workload::{DEFAULTS, READY, keys};
 
     const URL: &str = "ws://127.0.0.1:9000/ws/{room}";
@@ -375,7 +375,7 @@ mod tests {
     }
 
     /// For each setting: TOML, the same as flags, what it needs besides as TOML, and where it is in the plan.
-    const SETTINGS: [(&str, &str, &str, &str, &str); 39] = [
+    const SETTINGS: [(&str, &str, &str, &str, &str); 41] = [
         (
             "publish_url = 'http://h/{room}'",
             "--publish-url http://h/{room}",
@@ -419,6 +419,14 @@ mod tests {
         ("returning = 30", "--returning 30", "churn = 1", "/readers/returning", "30"),
         ("storm = '50%'", "--storm 50%", "", "/readers/returning", "50"),
         ("storm_at = '7s'", "--storm-at 7s", "storm = 1", "/readers/leaving/at/secs", "7"),
+        ("recover = true", "--recover", "storm = 1", "/readers/recovers", "true"),
+        (
+            "subscribe = '{\"policy\":\"skip\"}'",
+            "--subscribe {\"policy\":\"skip\"}",
+            "dialect = 'stream'\ntopic = 't'",
+            "/dialect/subscribe",
+            "{\"policy\":\"skip\"}",
+        ),
         ("connect_rate = 500", "--connect-rate 500", "", "/pace/per_second", "500.0"),
         ("connects_in_flight = 9", "--connects-in-flight 9", "", "/pace/in_flight_max", "9"),
         ("connect_timeout = '4s'", "--connect-timeout 4s", "", "/pace/timeout/secs", "4"),
@@ -516,6 +524,13 @@ mod tests {
     }
 
     #[test]
+    fn what_raw_subscribers_ask_for_stays_in_their_url() {
+        let plan = plan("ws://h/ws/{room}?policy=skip --rooms 2 --storm 1 --recover").expect("a plan");
+        assert_eq!(Target::in_room(&plan.target.subscribe, 1), "ws://h/ws/1?policy=skip");
+        assert_eq!(plan.target.publish, "ws://h/pub/{room}?policy=skip");
+    }
+
+    #[test]
     fn reports_are_called_after_the_workload() {
         let file = File::new("title.toml", format!("url = '{URL}'").as_bytes());
         let stem = file.0.file_stem().expect("a stem").to_string_lossy().into_owned();
@@ -588,6 +603,20 @@ mod tests {
             (format!("{url} --storm 1 --storm-at 10s"), "--storm-at is after the end"),
             (format!("{url} --storm 1 --churn 1"), "--churn and --storm cannot be in the same run"),
             (format!("{url} --churn 1 -n 4"), "say how many with --returning"),
+            (format!("{url} --recover"), "--recover is for subscribers who come back"),
+            (
+                format!("{url} --recover --storm 1 --dialect nchan"),
+                "--recover: the dialect nchan cannot recover; stream and raw can",
+            ),
+            (format!("{url}?last=3 --recover --storm 1"), "which last=3 in the URL would upset"),
+            (format!("{url}?x=1&policy=conflate --recover --churn 1"), "policy=conflate in the URL"),
+            (format!("{url} --subscribe []"), "'--subscribe <JSON>': must be a JSON object"),
+            (format!("{url} --subscribe {{}}"), "--subscribe: the dialect raw has no JSON to say that in"),
+            (
+                format!("{url} --subscribe {{}} --dialect nats --topic t"),
+                "--subscribe: this is for the dialect stream, and not for nats",
+            ),
+            (format!("{url} --subscribe {{\"topic\":\"x\"}}"), "names no topic"),
             (format!("{url} --unready-max 101"), "a percentage from 0 to 100"),
             (format!("{url} --agents here"), "an agent is written HOST:PORT"),
             (format!("{url} --sources localhost"), "invalid IP address"),

@@ -69,6 +69,8 @@ pub struct Readers {
     /// They leave and come back.
     pub returning: usize,
     pub leaving: Leaving,
+    /// They go on behind the last message that they had.
+    pub recovers: bool,
 }
 
 /// When those who return leave.

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use fanfare_loadgen::agents::Agent;
-use fanfare_loadgen::report::ReadersReport;
+use fanfare_loadgen::report::{ReadersReport, Row};
 use fanfare_loadgen::{Report, Verdict};
 use measure::{measure, measure_on, measure_plan, plan};
 use server::{Fault, Server};
@@ -158,6 +158,34 @@ fn what_the_server_says_it_left_out_is_told_from_what_is_missing() {
         "{report:#?}"
     );
     assert_eq!((report.verdict, seen.subscribers_affected), (Verdict::Pass, 0));
+}
+
+#[test]
+fn who_recovers_gets_all_that_the_server_holds() {
+    for mode in ["--storm 50% --storm-at 100ms", "--churn 50 --returning 25%"] {
+        let server = dialects::start("stream with a log");
+        let more = format!("--dialect stream --topic t -n 20 {mode} --recover {QUICK}");
+        let report = pass(&format!("ws://{}/stream {more}", server.addr));
+        let returning = readers(&report, "returning");
+        assert_eq!((returning.missing, returning.duplicate, returning.reordered), (0, 0, 0), "{returning:?}");
+        let (recovered, failed) = (returning.recovered, returning.recoveries_failed);
+        assert_eq!((returning.left, returning.returned), (recovered + failed, recovered + failed));
+        assert_eq!(
+            returning.delivered + returning.announced,
+            returning.subscribers * MESSAGES,
+            "{returning:?}"
+        );
+        assert_eq!(returning.recovery_ns.map_or(0, |times| times.count), recovered, "{returning:?}");
+        let rows = |of: fn(&Row) -> u64| report.timeline.iter().map(of).sum::<u64>();
+        assert_eq!((rows(|row| row.recovered), rows(|row| row.recoveries_failed)), (recovered, failed));
+        assert!(recovered > 0, "{returning:?}");
+        if mode.starts_with("--storm") {
+            assert!(
+                returning.all_caught_up_ns.is_some() && returning.all_caught_up_ns >= returning.all_back_ns,
+                "{returning:?}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -140,6 +140,11 @@ impl Connector {
         now - self.since[number]
     }
 
+    /// How long ago a connection left.
+    pub(crate) fn since_left(&self, number: usize, now: u64) -> u64 {
+        now.saturating_sub(self.since[number])
+    }
+
     /// A connection could not be made. One that returns tries again.
     pub(crate) fn has_failed(&mut self, number: usize, reason: String, now: u64) {
         self.failed.add(reason.clone());

@@ -10,7 +10,7 @@ use fanfare_wire::handshake::client::{ClientHandshake, Response};
 
 use super::posting::Posting;
 use super::{Audience, Connections, parse};
-use crate::dialect::{Frames, Heard, Role, Session};
+use crate::dialect::{Frames, Heard, Resumed, Role, Session};
 use crate::plan::{Reader, Target};
 
 /// Into how many parts the connections are dealt for their heartbeats.
@@ -68,7 +68,7 @@ pub(super) struct Connection {
     pub(super) stage: Stage,
     decoder: Decoder,
     /// `None` when every message is a payload.
-    session: Option<Box<dyn Session>>,
+    pub(super) session: Option<Box<dyn Session>>,
 }
 
 impl Connection {
@@ -101,7 +101,7 @@ impl Connections {
             }
         };
         let topic = Target::in_room(&target.topic, room);
-        let (url, _) = parse(&Target::in_room(url, room)).expect("the plan was checked with room 0");
+        let (mut url, _) = parse(&Target::in_room(url, room)).expect("the plan was checked with room 0");
         self.alive += 1;
         self.driver.receive(conn);
         let poster =
@@ -109,11 +109,18 @@ impl Connections {
         if let (Some(poster), Part::Publisher(publisher)) = (poster.flatten(), part) {
             return self.begin_posting(conn, publisher, poster);
         }
+        let resumes_at = match part {
+            Part::Subscriber(subscriber) => self.positions.get(&subscriber).copied(),
+            Part::Publisher(_) => None,
+        };
+        if let Some(position) = resumes_at {
+            url.target = dialect.resumed_target(&url.target, position);
+        }
         let handshake = ClientHandshake::new(&url, self.random.nonce(), dialect.subprotocols(), &[]);
         let handshake = handshake.expect("a dialect's subprotocols are tokens");
         self.outbox.line(conn).extend_from_slice(handshake.request());
         let stage = Stage::Upgrading(Box::new(Upgrade { handshake, head: Vec::new() }));
-        let session = dialect.session(role, &topic);
+        let session = dialect.session(role, &topic, resumes_at);
         self.table[conn.index()] = Some(Connection::new(part, stage, session));
     }
 
@@ -161,11 +168,19 @@ impl Connections {
         upgrade.head.extend_from_slice(bytes);
         match upgrade.handshake.read_response(&upgrade.head, &HeadLimits::default()) {
             Ok(None) => None,
-            Ok(Some((Response::Accepted { .. }, used))) => {
+            Ok(Some((Response::Accepted { headers, .. }, used))) => {
                 connection.stage = Stage::Joining;
+                let mut hearing = Hearing::of(connection);
                 match &mut connection.session {
-                    Some(session) => session.open(&mut Frames::new(self.outbox.line(conn), &mut self.random)),
-                    None => self.joined(conn, now, audience),
+                    Some(session) => {
+                        session.accepted(&headers, &mut |heard| hearing.hear(heard, now, audience));
+                        session.open(&mut Frames::new(self.outbox.line(conn), &mut self.random));
+                    }
+                    None => hearing.is_ready = true,
+                }
+                if let Some(end) = self.heard(conn, hearing, now, audience) {
+                    self.refused(conn, end.reason);
+                    return None;
                 }
                 Some(used - before)
             }
@@ -181,7 +196,7 @@ impl Connections {
     }
 
     /// The server is ready for a connection to do what it is for.
-    fn joined(&mut self, conn: ConnId, now: u64, audience: &mut impl Audience) {
+    fn joined(&mut self, conn: ConnId, resumed: Option<Resumed>, now: u64, audience: &mut impl Audience) {
         let Some(connection) = &mut self.table[conn.index()] else { return };
         if !matches!(connection.stage, Stage::Joining) {
             return;
@@ -192,7 +207,7 @@ impl Connections {
         let is_back = self.connector.is_away(number);
         let after_ns = self.is_ready(conn, part);
         if let (Part::Subscriber(subscriber), true) = (part, is_back) {
-            audience.returned(subscriber, after_ns, now);
+            audience.returned(subscriber, resumed, after_ns, now);
         }
     }
 
@@ -228,46 +243,31 @@ impl Connections {
         audience: &mut impl Audience,
     ) -> Option<End> {
         loop {
-            let Connection { part, stage, decoder, session } = self.table[conn.index()].as_mut()?;
-            match decoder.next(&self.rules, &mut input) {
+            let connection = self.table[conn.index()].as_mut()?;
+            let mut hearing = Hearing::of(connection);
+            match connection.decoder.next(&self.rules, &mut input) {
                 Ok(Some(Event::Message { text, payload })) => {
-                    // What a publisher hears, where the server sends it anything, is not what is measured, nor is what comes
-                    // to one that is gone in all but name.
-                    let receiver = match *part {
-                        Part::Subscriber(subscriber) if !stage.returns() => Some(subscriber),
-                        Part::Subscriber(_) | Part::Publisher(_) => None,
-                    };
-                    let Some(session) = session else {
-                        if let Some(subscriber) = receiver {
-                            audience.message(subscriber, payload, now);
-                        }
+                    let mut hear = |heard: Heard<'_>| hearing.hear(heard, now, audience);
+                    let Some(session) = &mut connection.session else {
+                        hear(Heard::Message(payload));
                         continue;
                     };
-                    let (mut is_ready, mut refusal) = (false, None);
-                    session.hear(
-                        text,
-                        payload,
-                        &mut Frames::new(&mut self.replies, &mut self.random),
-                        &mut |heard| match (heard, receiver) {
-                            (Heard::Message(payload), Some(subscriber)) => {
-                                audience.message(subscriber, payload, now);
-                            }
-                            (Heard::Gap(messages), Some(subscriber)) => {
-                                audience.gap(subscriber, messages, now)
-                            }
-                            (Heard::Message(_) | Heard::Gap(_), None) => {}
-                            (Heard::Ready, _) => is_ready = true,
-                            (Heard::Refused(reason), _) => refusal = Some(reason),
-                        },
-                    );
+                    let mut replies = Frames::new(&mut self.replies, &mut self.random);
+                    session.hear(text, payload, &mut replies, &mut hear);
                     if !self.replies.is_empty() {
                         self.outbox.line(conn).append(&mut self.replies);
                     }
-                    if is_ready {
-                        self.joined(conn, now, audience);
+                    if let Some(end) = self.heard(conn, hearing, now, audience) {
+                        return Some(end);
                     }
-                    if let Some(reason) = refusal {
-                        return Some(End { reply: CloseCode::NORMAL, reason });
+                }
+                // Nothing here sends Ping frames.
+                Ok(Some(Event::Pong(payload))) => {
+                    if let Some(session) = &mut connection.session {
+                        session.hear_pong(payload, &mut |heard| hearing.hear(heard, now, audience));
+                    }
+                    if let Some(end) = self.heard(conn, hearing, now, audience) {
+                        return Some(end);
                     }
                 }
                 Ok(None) => return None,
@@ -275,7 +275,6 @@ impl Connections {
                     let key = Some(self.random.mask());
                     frame::write(self.outbox.line(conn), Opcode::Pong, true, payload, key);
                 }
-                Ok(Some(Event::Pong(_))) => {}
                 Ok(Some(Event::Close(frame))) => {
                     let reason = match frame {
                         Some(frame) if frame.reason.is_empty() => format!("closed with {}", frame.code),
@@ -287,6 +286,24 @@ impl Connections {
                 Err(error) => return Some(End { reply: error.close_code(), reason: error.to_string() }),
             }
         }
+    }
+
+    /// Does what follows from what a session heard. Says why the connection ends, if it does.
+    fn heard(
+        &mut self,
+        conn: ConnId,
+        hearing: Hearing,
+        now: u64,
+        audience: &mut impl Audience,
+    ) -> Option<End> {
+        if hearing.is_ready {
+            self.joined(conn, hearing.resumed, now, audience);
+        }
+        if let (true, Some(subscriber)) = (hearing.has_caught_up, hearing.receiver) {
+            let after_ns = self.connector.since_left(subscriber, now);
+            audience.caught_up(subscriber, after_ns, now);
+        }
+        hearing.refusal.map(|reason| End { reply: CloseCode::NORMAL, reason })
     }
 
     /// Publishes a payload, if the publisher's connection is open. Returns whether it can take more in this turn.
@@ -414,6 +431,41 @@ impl Connections {
             }
         }
         self.lost.reasons.add(reason);
+    }
+}
+
+/// What a session hears in one message: the audience's part goes on at once, the rest is kept.
+struct Hearing {
+    /// `None` for who is not measured.
+    receiver: Option<usize>,
+    is_ready: bool,
+    resumed: Option<Resumed>,
+    has_caught_up: bool,
+    refusal: Option<String>,
+}
+
+impl Hearing {
+    fn of(connection: &Connection) -> Self {
+        // What a publisher hears, where the server sends it anything, is not what is measured, nor is what comes to one
+        // that is gone in all but name.
+        let receiver = match connection.part {
+            Part::Subscriber(subscriber) if !connection.stage.returns() => Some(subscriber),
+            Part::Subscriber(_) | Part::Publisher(_) => None,
+        };
+        Self { receiver, is_ready: false, resumed: None, has_caught_up: false, refusal: None }
+    }
+
+    #[inline]
+    fn hear(&mut self, heard: Heard<'_>, now: u64, audience: &mut impl Audience) {
+        match (heard, self.receiver) {
+            (Heard::Message(payload), Some(subscriber)) => audience.message(subscriber, payload, now),
+            (Heard::Gap(messages), Some(subscriber)) => audience.gap(subscriber, messages, now),
+            (Heard::Message(_) | Heard::Gap(_), None) => {}
+            (Heard::Ready, _) => self.is_ready = true,
+            (Heard::Resumed(resumed), _) => self.resumed = Some(resumed),
+            (Heard::CaughtUp, _) => self.has_caught_up = true,
+            (Heard::Refused(reason), _) => self.refusal = Some(reason),
+        }
     }
 }
 

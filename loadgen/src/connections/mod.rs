@@ -13,6 +13,7 @@ mod outbox;
 mod posting;
 mod reading;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use fanfare_wire::close::{self, CloseCode};
 use fanfare_wire::decode::Rules;
 use fanfare_wire::url::WsUrl;
 
+use crate::dialect::{Position, Resumed};
 use crate::latency::Latency;
 use crate::observed::Lost;
 use crate::party::Share;
@@ -51,8 +53,10 @@ pub(crate) trait Audience {
     fn lost(&mut self, subscriber: usize, reason: String);
     /// One that returns has left.
     fn left(&mut self, subscriber: usize);
-    /// It is back, so long after it left.
-    fn returned(&mut self, subscriber: usize, after_ns: u64, now: u64);
+    /// It is back, so long after it left. `None` if it did not ask to go on where it had left.
+    fn returned(&mut self, subscriber: usize, resumed: Option<Resumed>, after_ns: u64, now: u64);
+    /// It went on where it had left, and so long after that it has all that was published until it was back.
+    fn caught_up(&mut self, subscriber: usize, after_ns: u64, now: u64);
 }
 
 pub(crate) struct Connections {
@@ -70,6 +74,8 @@ pub(crate) struct Connections {
     rules: Rules,
     connector: Connector,
     readings: Readings,
+    /// Where those stood that left last, if they go on from there.
+    positions: HashMap<usize, Position>,
     lost: Lost,
     /// From a connection's first packet to ready.
     connect: Latency,
@@ -116,6 +122,7 @@ impl Connections {
                 message_bytes_max: MESSAGE_BYTES_MAX,
             },
             readings: Readings::default(),
+            positions: HashMap::new(),
             lost: Lost::default(),
             connect: Latency::default(),
             bytes: 0,
@@ -220,6 +227,15 @@ impl Connections {
     pub(crate) fn send_away(&mut self, subscriber: usize, politely: bool, audience: &mut impl Audience) {
         let Some(conn) = self.subscribers[subscriber].take() else { return };
         let now = self.driver.now();
+        if self.plan.readers.recovers {
+            // What comes after this is not heard any more.
+            let session =
+                self.table[conn.index()].as_ref().and_then(|connection| connection.session.as_ref());
+            match session.and_then(|session| session.position()) {
+                Some(position) => self.positions.insert(subscriber, position),
+                None => self.positions.remove(&subscriber),
+            };
+        }
         self.connector.leaves(subscriber, now);
         audience.left(subscriber);
         if politely {

@@ -1,7 +1,8 @@
 //! Dialects: what servers want to hear before they deliver, and how they wrap what they deliver.
 //!
 //! A dialect is one small file. It sees whole WebSocket messages, never sockets, and tells what they mean in the
-//! measurement's words ([`Heard`]). `raw` and `nchan` need no session: there every message is a payload.
+//! measurement's words ([`Heard`]). `nchan` needs no session, nor do publishers of `raw`: there every message is a
+//! payload.
 //!
 //! - `settings`: the dialects by name, with what each needs to know
 //! - `credential`: settings that no report may show
@@ -11,11 +12,13 @@
 //! - `post`: publishing with HTTP requests
 //! - `raw`, `nchan`: every message is a payload
 //! - `stream`: Fanfare's JSON protocol for many topics
+//! - `follower`: where a subscriber of one of Fanfare's two stands in its topic
 //! - `nats`, `mqtt`: byte streams inside binary messages
 //! - `pusher`, `centrifuge`: JSON protocols
 
 mod centrifuge;
 mod credential;
+mod follower;
 mod frames;
 mod json;
 mod mqtt;
@@ -31,7 +34,9 @@ mod stream;
 
 use std::time::Duration;
 
+use fanfare_wire::subscribe::Epoch;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 pub use centrifuge::CentrifugeSettings;
 pub use credential::Credential;
@@ -41,6 +46,8 @@ pub use nats::NatsSettings;
 pub use post::Poster;
 pub use pusher::PusherSettings;
 pub use settings::{DESCRIPTIONS, Description};
+pub use stream::StreamSettings;
+pub(crate) use stream::subscribe_options;
 
 /// What a connection is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,7 +61,7 @@ pub enum Role {
 #[serde(tag = "name", rename_all = "lowercase")]
 pub enum Dialect {
     Raw,
-    Stream,
+    Stream(StreamSettings),
     Nats(NatsSettings),
     Mqtt(MqttSettings),
     Nchan,
@@ -71,34 +78,69 @@ pub enum Heard<'a> {
     Message(&'a [u8]),
     /// The server says that it left out messages of the topic for this subscriber; how many, if it says that.
     Gap(Option<u64>),
+    /// Said before [`Ready`](Self::Ready) by a session that was to go on where another one left: whether it does.
+    Resumed(Resumed),
+    /// A session that goes on where another one left has got all that had been published until it was ready.
+    CaughtUp,
     /// The server does not let this connection do what it is for, and why.
     Refused(String),
 }
 
+/// What became of a subscription that was to go on where another one left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resumed {
+    /// It goes on there.
+    Recovered,
+    /// It does not, and the server says how much it left out: a [`Heard::Gap`].
+    Announced,
+    /// It does not, and nobody knows how much it lacks.
+    Lost,
+}
+
+/// Where a subscription stands: behind this message of its topic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Position {
+    pub epoch: Epoch,
+    pub seq: u64,
+}
+
 /// One connection's side of a dialect.
 pub trait Session {
+    /// The server accepted the handshake, with these headers.
+    fn accepted(&mut self, _headers: &[(String, String)], _heard: &mut dyn FnMut(Heard<'_>)) {}
+
     /// The WebSocket connection stands. Most dialects introduce themselves.
     fn open(&mut self, out: &mut Frames<'_>);
 
     /// The server sent a message. Says what that means, and answers it if it has to be answered.
     fn hear(&mut self, text: bool, message: &[u8], out: &mut Frames<'_>, heard: &mut dyn FnMut(Heard<'_>));
 
+    /// The server sent a Pong frame, and nobody had asked for one.
+    fn hear_pong(&mut self, _payload: &[u8], _heard: &mut dyn FnMut(Heard<'_>)) {}
+
     /// Publishes a payload to the connection's topic. Where [`Dialect::carries_binary`] says no, it must be UTF-8.
     fn publish(&mut self, payload: &[u8], out: &mut Frames<'_>);
 
     /// Says that this client is still there. To be called each `Dialect::heartbeat` once the session is ready.
     fn heartbeat(&mut self, _out: &mut Frames<'_>) {}
+
+    /// Where the subscription stands, for another session to go on from there.
+    fn position(&self) -> Option<Position> {
+        None
+    }
 }
 
 impl Dialect {
     /// The session of one connection, or `None` where every message is a payload and a connection is ready once it
-    /// stands.
+    /// stands. One that resumes must also have the [`resumed_target`](Self::resumed_target).
     ///
-    /// Topic and settings must have passed [`check`](Self::check).
-    pub fn session(&self, role: Role, topic: &str) -> Option<Box<dyn Session>> {
+    /// Topic and settings must have passed [`check`](Self::check), and what resumes
+    /// [`check_recovery`](Self::check_recovery).
+    pub fn session(&self, role: Role, topic: &str, resumes_at: Option<Position>) -> Option<Box<dyn Session>> {
         Some(match self {
+            Self::Raw if role == Role::Subscriber => Box::new(raw::RawSession::new(resumes_at)),
             Self::Raw | Self::Nchan => return None,
-            Self::Stream => Box::new(stream::StreamSession::new(role, topic)),
+            Self::Stream(settings) => Box::new(stream::StreamSession::new(settings, role, topic, resumes_at)),
             Self::Nats(settings) => Box::new(nats::NatsSession::new(settings, role, topic)),
             Self::Mqtt(settings) => Box::new(mqtt::MqttSession::new(settings, role, topic)),
             Self::Pusher(settings) => Box::new(pusher::PusherSession::new(settings, topic)),
@@ -106,11 +148,59 @@ impl Dialect {
         })
     }
 
+    /// The path and query of a subscriber's URL, for one that resumes.
+    pub fn resumed_target(&self, target: &str, resumes_at: Position) -> String {
+        match self {
+            Self::Raw => raw::resumed(target, resumes_at),
+            _ => target.to_owned(),
+        }
+    }
+
+    /// Lets every subscriber ask for this beside its topic.
+    ///
+    /// # Errors
+    /// If the dialect says nothing beside the topic.
+    pub(crate) fn subscribe_with(&mut self, options: Map<String, Value>) -> Result<(), String> {
+        match self {
+            Self::Stream(settings) => {
+                settings.subscribe = Some(options);
+                Ok(())
+            }
+            Self::Raw => Err(
+                "the dialect raw has no JSON to say that in; write it as the URL's query, such as ?policy=skip"
+                    .to_owned(),
+            ),
+            _ => Err(format!("this is for the dialect stream, and not for {}", self.name())),
+        }
+    }
+
+    /// What every subscriber asks for beside its topic, as JSON.
+    pub(crate) fn subscribe_options(&self) -> Option<String> {
+        match self {
+            Self::Stream(StreamSettings { subscribe: Some(options) }) => {
+                Some(Value::Object(options.clone()).to_string())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether subscribers that return can go on behind the last message that they had.
+    ///
+    /// # Errors
+    /// Why they cannot, in a sentence.
+    pub(crate) fn check_recovery(&self, subscribe_url: &str) -> Result<(), String> {
+        match self {
+            Self::Raw => raw::check_recovery(subscribe_url),
+            Self::Stream(_) => Ok(()),
+            _ => Err(format!("the dialect {} cannot recover; stream and raw can", self.name())),
+        }
+    }
+
     /// Writes the requests of one publisher that publishes with HTTP, to `target` (path and query) at `host` (the
     /// value of the Host header). `None` if the dialect has no way to do that.
     pub fn poster(&self, target: &str, host: &str, topic: &str) -> Option<Box<dyn Poster>> {
         match self {
-            Self::Raw | Self::Stream => Some(raw::poster(target, host)),
+            Self::Raw | Self::Stream(_) => Some(raw::poster(target, host)),
             Self::Nchan => Some(nchan::poster(target, host)),
             Self::Pusher(settings) => Some(pusher::poster(settings, target, host, topic)),
             Self::Centrifuge(settings) => Some(centrifuge::poster(settings, target, host, topic)),
@@ -142,7 +232,7 @@ impl Dialect {
             Self::Raw | Self::Nats(_) | Self::Mqtt(_) => true,
             // Over HTTP the server is told that they are binary: Fanfare delivers them in base64, and Nchan in binary
             // messages. Over WebSocket it is not, and takes them for text.
-            Self::Stream | Self::Nchan => is_http(publish_url),
+            Self::Stream(_) | Self::Nchan => is_http(publish_url),
             Self::Pusher(_) | Self::Centrifuge(_) => false,
         }
     }
@@ -153,7 +243,7 @@ impl Dialect {
             Self::Raw => raw::default_publish(subscribe_url),
             Self::Pusher(settings) => pusher::default_publish(settings, subscribe_url),
             Self::Centrifuge(settings) => centrifuge::default_publish(settings, subscribe_url),
-            Self::Stream | Self::Nats(_) | Self::Mqtt(_) | Self::Nchan => subscribe_url.to_owned(),
+            Self::Stream(_) | Self::Nats(_) | Self::Mqtt(_) | Self::Nchan => subscribe_url.to_owned(),
         }
     }
 
@@ -171,7 +261,7 @@ impl Dialect {
         }
         match self {
             Self::Raw | Self::Nchan => Ok(()),
-            Self::Stream => stream::check(topic),
+            Self::Stream(_) => stream::check(topic),
             Self::Nats(settings) => nats::check(settings, topic),
             Self::Mqtt(settings) => mqtt::check(settings, topic),
             Self::Pusher(settings) => pusher::check(settings, topic, publish),

@@ -66,7 +66,7 @@ impl Dialect {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Raw => "raw",
-            Self::Stream => "stream",
+            Self::Stream(_) => "stream",
             Self::Nats(_) => "nats",
             Self::Mqtt(_) => "mqtt",
             Self::Nchan => "nchan",

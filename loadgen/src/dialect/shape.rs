@@ -22,28 +22,51 @@ impl Shape {
     /// The payload of a message of this shape, if it is one and its payload has no escapes.
     #[inline]
     pub(super) fn payload<'m>(&self, message: &'m [u8]) -> Option<&'m [u8]> {
+        self.payload_after(b"", message).map(|(payload, _)| payload)
+    }
+
+    /// The same, with the number that follows `name` before the payload, if the shape has one there.
+    #[inline]
+    pub(super) fn payload_after<'m>(
+        &self,
+        name: &[u8],
+        message: &'m [u8],
+    ) -> Option<(&'m [u8], Option<u64>)> {
         let (before, after) =
             self.ends.split_at_checked(self.before).filter(|(before, _)| !before.is_empty())?;
-        let rest = self.strip(0, before, message)?;
+        let (rest, number) = self.strip(0, before, name, message)?;
         let quote = memchr::memchr2(b'"', b'\\', rest)?;
         let (payload, rest) = rest.split_at(quote);
         let start = before.last().copied().unwrap_or_default();
-        let is_whole = self.strip(start, after, rest)?.is_empty();
+        let is_whole = self.strip(start, after, name, rest)?.0.is_empty();
         // Control characters are for the parser to refuse.
-        (is_whole && super::json::is_plain(payload)).then_some(payload)
+        (is_whole && super::json::is_plain(payload)).then_some((payload, number))
     }
 
-    /// Takes pieces off the front of `message`, with a number between two of them.
+    /// Takes pieces off the front of `message`, with a number between two of them. Returns the rest and the
+    /// last number that follows `name`.
     #[inline]
-    fn strip<'m>(&self, mut start: u16, ends: &[u16], mut message: &'m [u8]) -> Option<&'m [u8]> {
+    fn strip<'m>(
+        &self,
+        mut start: u16,
+        ends: &[u16],
+        name: &[u8],
+        mut message: &'m [u8],
+    ) -> Option<(&'m [u8], Option<u64>)> {
+        let (mut named, mut piece) = (None, &[][..]);
         for (index, &end) in ends.iter().enumerate() {
             if index > 0 {
-                message = &message[number_len(message)?..];
+                let (number, rest) = message.split_at(number_len(message)?);
+                if piece.ends_with(name) {
+                    named = Some(value(number)?);
+                }
+                message = rest;
             }
-            message = message.strip_prefix(&self.bytes[usize::from(start)..usize::from(end)])?;
+            piece = &self.bytes[usize::from(start)..usize::from(end)];
+            message = message.strip_prefix(piece)?;
             start = end;
         }
-        Some(message)
+        Some((message, named))
     }
 
     /// Learns the shape of `message`, which is a delivery of `payload`, where `payload` is a part of it that stands in a
@@ -100,6 +123,12 @@ fn number_len(text: &[u8]) -> Option<usize> {
     (len == 1 || (len > 1 && text[0] != b'0')).then_some(len)
 }
 
+/// The value of digits, if it is not too large.
+#[inline]
+fn value(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0u64, |value, digit| value.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +173,25 @@ mod tests {
         let shape = learnt(r#"{"a":"b:1,","data":"<x>"}"#);
         check(&shape, r#"{"a":"b:1,","data":"y"}"#, Some("y"));
         check(&shape, r#"{"a":"b:2,","data":"y"}"#, None);
+    }
+
+    #[test]
+    fn the_number_is_the_one_behind_its_name() {
+        for (marked, message, number) in [
+            (r#"{"seq":1,"data":"<x>"}"#, r#"{"seq":41,"data":"y"}"#, Some(41)),
+            (
+                r#"{"seq":1,"at":2,"data":"<x>"}"#,
+                r#"{"seq":18446744073709551615,"at":9,"data":"y"}"#,
+                Some(u64::MAX),
+            ),
+            (r#"{"at":2,"data":"<x>"}"#, r#"{"at":9,"data":"y"}"#, None),
+            (r#"{"data":"<x>","seq":1}"#, r#"{"data":"y","seq":2}"#, None),
+        ] {
+            let seen = learnt(marked).payload_after(br#""seq":"#, message.as_bytes());
+            assert_eq!(seen, Some((&b"y"[..], number)), "{message}");
+        }
+        let too_large = br#"{"seq":18446744073709551616,"data":"y"}"#;
+        assert_eq!(learnt(r#"{"seq":1,"data":"<x>"}"#).payload_after(br#""seq":"#, too_large), None);
     }
 
     #[test]

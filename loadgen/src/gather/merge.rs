@@ -51,7 +51,8 @@ impl Lost {
 
 impl Others {
     fn merge(&mut self, other: &Self) {
-        self.all_back_ns = all_back(self, other);
+        self.all_back_ns = of_all(self, other, |others| others.all_back_ns);
+        self.all_caught_up_ns = of_all(self, other, |others| others.all_caught_up_ns);
         self.stalled.merge(&other.stalled);
         self.slow.merge(&other.slow);
         self.pausing.merge(&other.pausing);
@@ -60,20 +61,23 @@ impl Others {
         self.reconnect.merge(&other.reconnect);
         self.left += other.left;
         self.returned += other.returned;
+        self.recovered += other.recovered;
+        self.recoveries_failed += other.recoveries_failed;
+        self.recovery.merge(&other.recovery);
         self.refused.merge(&other.refused);
         self.silent += other.silent;
     }
 }
 
-/// All are back when those of each part are. A part that has none of them has nothing to say.
-fn all_back(one: &Others, other: &Others) -> Option<u64> {
+/// When all who return have done something: when those of each part have. A part that has none of them has nothing to say.
+fn of_all(one: &Others, other: &Others, at_ns: fn(&Others) -> Option<u64>) -> Option<u64> {
     if one.returning.subscribers == 0 {
-        return other.all_back_ns;
+        return at_ns(other);
     }
     if other.returning.subscribers == 0 {
-        return one.all_back_ns;
+        return at_ns(one);
     }
-    one.all_back_ns.zip(other.all_back_ns).map(|(one, other)| one.max(other))
+    at_ns(one).zip(at_ns(other)).map(|(one, other)| one.max(other))
 }
 
 impl Ended {
@@ -147,6 +151,10 @@ mod tests {
                 refused: reasons("not now"),
                 silent: base + 23,
                 all_back_ns: Some(base + 17),
+                recovered: base + 25,
+                recoveries_failed: base + 26,
+                recovery: latency(base),
+                all_caught_up_ns: Some(base + 27),
             },
             last_delivery: base + 18,
             enters: base + 19,
@@ -181,13 +189,13 @@ mod tests {
         let (one, two) = (part(1_000), part(50_000));
         let mut both = one.clone();
         both.merge(&two);
-        let largest = ["worst_ns", "all_back_ns", "last_delivery"];
+        let largest = ["worst_ns", "all_back_ns", "all_caught_up_ns", "last_delivery"];
         for (((path, one), (_, two)), (_, both)) in of(&one).iter().zip(of(&two)).zip(of(&both)) {
             let is_largest = largest.iter().any(|name| path.ends_with(name));
             let expected = if is_largest { two } else { one + two };
             assert_eq!(both, expected, "{path}");
         }
-        for merged in [&both.connect, &both.others.catch_up, &both.others.reconnect] {
+        for merged in [&both.connect, &both.others.catch_up, &both.others.reconnect, &both.others.recovery] {
             assert_eq!(merged.count(), 2);
         }
     }

@@ -378,6 +378,8 @@ mod tests {
             delivered: 1_000_000,
             bytes: 64 << 20,
             connected: 1_001,
+            recovered: 0,
+            recoveries_failed: 0,
             response: spectrum(100_000),
             send_lag_max: 50_000,
             server_cpu_percent: Some(87.0),
@@ -538,7 +540,7 @@ mod tests {
             let response = Spectrum { count, min: 0, mean: p50, p50, p90: p50, p99, p999: p99, p9999: p99, max };
             Row {
                 seconds, interval_seconds, warmup: false, sent, delivered, bytes, connected, response,
-                send_lag_max: max, server_cpu_percent: cpu, server_resident_bytes: memory,
+                recovered: 0, recoveries_failed: 0, send_lag_max: max, server_cpu_percent: cpu, server_resident_bytes: memory,
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::report::{Report, Row};
 const HEADER: &str = "end_s,interval_s,warmup,sent_messages,delivered_messages,received_bytes,connections,\
                       response_count,response_min_ns,response_mean_ns,response_p50_ns,response_p90_ns,response_p99_ns,\
                       response_p99.9_ns,response_p99.99_ns,response_max_ns,send_lag_max_ns,server_cpu_percent,\
-                      server_resident_bytes";
+                      server_resident_bytes,recovered,recoveries_failed";
 
 /// Writes a line with the columns' names, and one for each interval. Figures that the run does not have are empty.
 ///
@@ -28,7 +28,7 @@ fn write_row(row: &Row, out: &mut dyn Write) -> io::Result<()> {
     write!(out, ",{},{},{},{}", response.p999, response.p9999, response.max, row.send_lag_max)?;
     let percent = row.server_cpu_percent.map(|percent| format!("{percent:.1}")).unwrap_or_default();
     let resident = row.server_resident_bytes.map(|bytes| bytes.to_string()).unwrap_or_default();
-    writeln!(out, ",{percent},{resident}")
+    writeln!(out, ",{percent},{resident},{},{}", row.recovered, row.recoveries_failed)
 }
 
 #[cfg(test)]
@@ -47,6 +47,8 @@ mod tests {
             delivered: 2,
             bytes: 3,
             connected: 4,
+            recovered: 17,
+            recoveries_failed: 18,
             response: Spectrum {
                 count: 5,
                 min: 6,
@@ -69,10 +71,10 @@ mod tests {
         let text = String::from_utf8(out).expect("text");
         let lines: Vec<&str> = text.lines().collect();
         let columns = |line: &str| line.split(',').map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(lines[1], "1.5,0.5,1,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15.2,16");
-        assert_eq!(lines[2], "1.5,0.5,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,,");
-        assert!(lines.iter().all(|line| columns(line).len() == 19), "{text}");
+        assert_eq!(lines[1], "1.5,0.5,1,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15.2,16,17,18");
+        assert_eq!(lines[2], "1.5,0.5,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,,,17,18");
+        assert!(lines.iter().all(|line| columns(line).len() == 21), "{text}");
         assert_eq!(columns(lines[0])[12], "response_p99_ns");
-        assert_eq!(columns(lines[0])[18], "server_resident_bytes");
+        assert_eq!(columns(lines[0])[18..], ["server_resident_bytes", "recovered", "recoveries_failed"]);
     }
 }

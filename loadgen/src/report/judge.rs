@@ -63,9 +63,11 @@ fn parameters(plan: &Plan, seen: &RunSeen) -> Parameters {
         publish_url: public(&plan.target.publish),
         dialect: dialect(plan),
         topic: plan.target.topic.clone(),
+        subscribe: plan.dialect.subscribe_options().unwrap_or_default(),
         rooms: rooms.count,
         subscribers: rooms.subscribers,
         publishers: rooms.publishers,
+        recover: plan.readers.recovers,
         schedule: schedule.words(),
         messages_per_second: schedule.messages_per_second(),
         content: plan.content.words(),
@@ -152,6 +154,10 @@ fn readers(total: &Observed) -> Vec<ReadersReport> {
         left: 0,
         returned: 0,
         all_back_ns: None,
+        recovered: 0,
+        recoveries_failed: 0,
+        recovery_ns: None,
+        all_caught_up_ns: None,
     };
     let all = [
         report("stalled", &others.stalled),
@@ -162,6 +168,10 @@ fn readers(total: &Observed) -> Vec<ReadersReport> {
             left: others.left,
             returned: others.returned,
             all_back_ns: others.all_back_ns,
+            recovered: others.recovered,
+            recoveries_failed: others.recoveries_failed,
+            recovery_ns: spectrum(&others.recovery),
+            all_caught_up_ns: others.all_caught_up_ns,
             ..report("returning", &others.returning)
         },
     ];

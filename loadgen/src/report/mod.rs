@@ -127,9 +127,15 @@ pub struct Parameters {
     pub publish_url: String,
     pub dialect: String,
     pub topic: String,
+    /// What subscribers asked for beside the topic, as JSON.
+    #[serde(default)]
+    pub subscribe: String,
     pub rooms: usize,
     pub subscribers: usize,
     pub publishers: usize,
+    /// Whether those that came back were to go on where they had left.
+    #[serde(default)]
+    pub recover: bool,
     /// The schedule in words, such as `constant 1000/s`.
     pub schedule: String,
     pub messages_per_second: f64,
@@ -252,6 +258,16 @@ pub struct ReadersReport {
     pub left: u64,
     pub returned: u64,
     pub all_back_ns: Option<u64>,
+    /// For `returning`, in a run with recovery: how often one went on where it had left, and could not.
+    #[serde(default)]
+    pub recovered: u64,
+    #[serde(default)]
+    pub recoveries_failed: u64,
+    /// From leaving until a recovered one had all that was published until it was back.
+    #[serde(default)]
+    pub recovery_ns: Option<Spectrum>,
+    #[serde(default)]
+    pub all_caught_up_ns: Option<u64>,
 }
 
 /// Processor time and system calls. Percentages are of one core.
@@ -301,6 +317,11 @@ pub struct Row {
     pub delivered: u64,
     pub bytes: u64,
     pub connected: u64,
+    /// Subscribers that came back and went on where they had left, and those that were to and could not.
+    #[serde(default)]
+    pub recovered: u64,
+    #[serde(default)]
+    pub recoveries_failed: u64,
     pub response: Spectrum,
     pub send_lag_max: u64,
     pub server_cpu_percent: Option<f64>,

@@ -2,8 +2,8 @@
 
 use crate::figures::grouped;
 use crate::printable::printable;
-use crate::report::Report;
 use crate::report::units::Unit;
+use crate::report::{ReadersReport, Report};
 
 /// What a parameter says about two runs that differ in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +31,7 @@ pub(crate) fn parameters(report: &Report) -> Vec<Parameter> {
         ("publish URL", Kind::Target, run.publish_url.clone()),
         ("dialect", Kind::Target, run.dialect.clone()),
         ("topic", Kind::Target, run.topic.clone()),
+        ("subscribe options", Kind::Workload, run.subscribe.clone()),
         ("rooms", Kind::Workload, count(run.rooms)),
         ("subscribers", Kind::Workload, count(run.subscribers)),
         ("publishers", Kind::Workload, count(run.publishers)),
@@ -61,10 +62,14 @@ fn readers(report: &Report) -> String {
     if report.readers.is_empty() {
         return "all steady".to_owned();
     }
+    let recovery = |kind: &str| if report.run.recover && kind == "returning" { " with recovery" } else { "" };
     let texts: Vec<String> = report
         .readers
         .iter()
-        .map(|readers| format!("{} {}", grouped(readers.subscribers), readers.kind))
+        .map(|readers| {
+            let ReadersReport { subscribers, kind, .. } = readers;
+            format!("{} {kind}{}", grouped(*subscribers), recovery(kind))
+        })
         .collect();
     texts.join(", ")
 }

@@ -341,9 +341,22 @@ fn readers(page: &mut Page<'_, '_>, all: &[ReadersReport]) -> fmt::Result {
                 &format!("{} left, {} came back{back}", grouped(readers.left), grouped(readers.returned)),
             )?;
         }
+        if readers.recovered + readers.recoveries_failed > 0 {
+            let caught_up = readers.all_caught_up_ns.map(|ns| format!(", all caught up within {}", time(ns)));
+            let failed = match readers.recoveries_failed {
+                0 => String::new(),
+                1 => ", 1 recovery failed".to_owned(),
+                count => format!(", {} recoveries failed", grouped(count)),
+            };
+            let recovered = grouped(readers.recovered);
+            page.row("", &format!("{recovered} recovered{failed}{}", caught_up.unwrap_or_default()))?;
+        }
         if let Some(latency) = &readers.latency_ns {
             let name = if readers.kind == "pausing" { "  until caught up" } else { "  until back" };
             spectrum(page, name, latency)?;
+        }
+        if let Some(latency) = &readers.recovery_ns {
+            spectrum(page, "  until caught up", latency)?;
         }
     }
     Ok(())
@@ -595,6 +608,9 @@ mod tests {
         total.others.returning = Ended { subscribers: 4, delivered: 12_000, ..Ended::default() };
         (1..5).for_each(|i| total.others.reconnect.record(i * 1_000_000));
         (total.others.left, total.others.returned, total.others.all_back_ns) = (4, 4, Some(4_000_000));
+        (total.others.recovered, total.others.recoveries_failed) = (3, 1);
+        (1..4).for_each(|i| total.others.recovery.record(i * 2_000_000));
+        total.others.all_caught_up_ns = Some(6_000_000);
         total
     }
 
@@ -644,6 +660,7 @@ mod tests {
             "  a connection      7.69 ms of the server's CPU and 78.8 KiB resident",
             "  stalled           2 subscribers, 55 messages",
             "                    4 left, 4 came back, all within 4.00 ms",
+            "                    3 recovered, 1 recovery failed, all caught up within 6.00 ms",
             "  east-1            -52.0 us before and -51.0 us after the run, give or take 9.00 us",
             "  negative times    4 left out of the figures, the worst by 12.3 us",
             "  FAILS  missing==0     12",

@@ -21,6 +21,8 @@ struct Open {
     delivered: u64,
     bytes: u64,
     connected: u64,
+    recovered: u64,
+    recoveries_failed: u64,
     /// `None` before the first part, which is kept rather than copied.
     response: Option<Latency>,
     send_lag_max: u64,
@@ -91,6 +93,8 @@ impl Timeline {
             open.delivered += part.delivered;
             open.bytes += part.bytes;
             open.connected += part.connected;
+            open.recovered += part.recovered;
+            open.recoveries_failed += part.recoveries_failed;
             open.send_lag_max = open.send_lag_max.max(part.send_lag.histogram().max());
             match &mut open.response {
                 Some(response) => response.merge(&part.response),
@@ -149,6 +153,8 @@ impl Timeline {
             row.delivered += part.delivered;
             row.bytes += part.bytes;
             row.connected += part.connected;
+            row.recovered += part.recovered;
+            row.recoveries_failed += part.recoveries_failed;
             row.send_lag_max = row.send_lag_max.max(part.send_lag.histogram().max());
         }
         self.keep(part.index, &part.response);
@@ -178,6 +184,8 @@ impl Timeline {
             delivered: open.delivered,
             bytes: open.bytes,
             connected: open.connected,
+            recovered: open.recovered,
+            recoveries_failed: open.recoveries_failed,
             response: response.spectrum(),
             send_lag_max: open.send_lag_max,
             server_cpu_percent: None,

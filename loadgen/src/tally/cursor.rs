@@ -87,6 +87,11 @@ impl Cursor {
         }
     }
 
+    /// Whether the last message below `end` was here, or none of them is waited for.
+    pub(crate) fn has_reached(&self, end: u32) -> bool {
+        self.next >= end
+    }
+
     /// How many messages below `end` never came, of those that should have.
     pub(crate) fn missing(&self, end: u32) -> u64 {
         let in_gaps: u64 = self.gaps.iter().map(|&(from, to)| u64::from(to - from)).sum();

@@ -6,6 +6,7 @@
 mod broadcast;
 mod cursor;
 
+use crate::dialect::Resumed;
 use crate::latency::Latency;
 use crate::observed::{Clock, Counts, Ended, Interval, Others};
 use crate::party::Share;
@@ -28,6 +29,8 @@ struct Subscriber {
     reader: Option<Reader>,
     /// A pausing one reads again, and has not caught up yet.
     is_behind: bool,
+    /// It left to go on where it is, and is not back.
+    is_away: bool,
     /// When it came back last, and has heard nothing since.
     silent_since: Option<u64>,
     room: u32,
@@ -62,6 +65,8 @@ pub(crate) struct Tally {
     latest: Box<[u64]>,
     /// When those who paused read again.
     resumed_at: u64,
+    /// Those who come back shall go on behind the last message that they had.
+    recovers: bool,
 }
 
 impl Tally {
@@ -90,6 +95,7 @@ impl Tally {
                 Subscriber {
                     reader,
                     is_behind: false,
+                    is_away: false,
                     silent_since: None,
                     room: room as u32,
                     corrupt: 0,
@@ -117,6 +123,7 @@ impl Tally {
             others,
             latest: vec![0; rooms.count].into(),
             resumed_at: 0,
+            recovers: plan.readers.recovers,
             format,
             schedule,
             rooms,
@@ -248,14 +255,36 @@ impl Tally {
 
     /// The subscriber's connection is over; it may come back.
     pub(crate) fn left(&mut self, subscriber: usize) {
-        let cursors = subscriber * self.publishers_in_each..(subscriber + 1) * self.publishers_in_each;
-        self.cursors[cursors].iter_mut().for_each(Cursor::leave);
+        if self.recovers {
+            // Whether it goes on where it is now is known when it is back.
+            self.subscribers[subscriber].is_away = true;
+        } else {
+            self.forget_place(subscriber);
+        }
     }
 
-    /// One that left is back. What came while it was leaving is forgotten.
-    pub(crate) fn returned(&mut self, subscriber: usize, now: u64) {
-        self.left(subscriber);
-        self.subscribers[subscriber].silent_since = Some(now);
+    /// One that left is back. If it goes on where it had left, nothing in between may be missing or come twice, but for what
+    /// the server announces; otherwise what was published in between is none of its business.
+    pub(crate) fn returned(&mut self, subscriber: usize, resumed: Option<Resumed>, now: u64) {
+        if !matches!(resumed, Some(Resumed::Recovered | Resumed::Announced)) {
+            self.forget_place(subscriber);
+        }
+        if resumed == Some(Resumed::Recovered) {
+            self.others.recovered += 1;
+            self.interval.recovered += 1;
+        } else if self.recovers {
+            self.others.recoveries_failed += 1;
+            self.interval.recoveries_failed += 1;
+        }
+        let subscriber = &mut self.subscribers[subscriber];
+        subscriber.is_away = false;
+        subscriber.silent_since = Some(now);
+    }
+
+    /// The subscriber will go on anywhere.
+    fn forget_place(&mut self, subscriber: usize) {
+        let cursors = subscriber * self.publishers_in_each..(subscriber + 1) * self.publishers_in_each;
+        self.cursors[cursors].iter_mut().for_each(Cursor::leave);
     }
 
     /// The server ended the connection of one that is not steady.
@@ -268,6 +297,19 @@ impl Tally {
     /// Whether some who paused have not caught up.
     pub(crate) fn is_any_behind(&self) -> bool {
         self.subscribers.iter().any(|subscriber| subscriber.is_behind)
+    }
+
+    /// Whether some who came back and went on where they had left still wait for messages. `sent` is as in
+    /// [`finish`](Self::finish).
+    pub(crate) fn is_any_recovering(&self, sent: &[u32]) -> bool {
+        let is_waiting = |(number, subscriber): (usize, &Subscriber)| {
+            let cursors = &self.cursors[number * self.publishers_in_each..][..self.publishers_in_each];
+            let mut publishers = (subscriber.room as usize..).step_by(self.rooms.count).zip(cursors);
+            subscriber.reader == Some(Reader::Returning)
+                && !subscriber.is_away
+                && !publishers.all(|(publisher, cursor)| cursor.has_reached(sent[publisher]))
+        };
+        self.recovers && self.subscribers.iter().enumerate().any(is_waiting)
     }
 
     pub(crate) fn others(&mut self) -> &mut Others {
@@ -306,6 +348,9 @@ impl Tally {
             ..Counts::default()
         };
         let mut others = std::mem::take(&mut self.others);
+        // Who never came back has missed nothing but its return.
+        let away = (0..self.subscribers.len()).filter(|&number| self.subscribers[number].is_away);
+        away.collect::<Vec<_>>().into_iter().for_each(|number| self.forget_place(number));
         for (number, subscriber) in self.subscribers.iter().enumerate() {
             let Some(reader) = subscriber.reader else { continue };
             let cursors = &self.cursors[number * self.publishers_in_each..][..self.publishers_in_each];
@@ -367,6 +412,9 @@ fn ended(others: &mut Others, reader: Reader) -> &mut Ended {
         Reader::Steady => unreachable!("steady subscribers are counted apart"),
     }
 }
+
+#[cfg(test)]
+mod model;
 
 #[cfg(test)]
 mod tests {
@@ -527,6 +575,44 @@ mod tests {
         );
         assert_eq!((others.returning.delivered, others.returning.missing), (2, 1));
         assert_eq!(others.returning.lost.to_string(), "1 x reset");
+    }
+
+    #[test]
+    fn who_recovers_is_checked_across_its_absence() {
+        let mut plan = two_by_two();
+        (plan.readers.returning, plan.readers.recovers) = (1, true);
+        let returning = (0..2).find(|&number| plan.reader(number) == Reader::Returning).expect("one");
+        for (resumed, announced, late, (missing, duplicate, recovered)) in [
+            (Some(Resumed::Recovered), None, 3, (1, 0, true)),
+            (Some(Resumed::Recovered), None, 1, (0, 1, true)),
+            (Some(Resumed::Recovered), None, 2, (0, 0, true)),
+            (Some(Resumed::Announced), Some(1), 3, (0, 0, false)),
+            (Some(Resumed::Lost), None, 3, (0, 0, false)),
+            // It could not say where it had been.
+            (None, None, 3, (0, 0, false)),
+        ] {
+            let mut tally = tally(&plan);
+            tally.receive(returning, &payload(&plan, RUN, 0, 1), 1_000);
+            tally.left(returning);
+            assert!(!tally.is_any_recovering(&[5, 0]), "it may never be back");
+            tally.returned(returning, resumed, 1_000);
+            tally.announce(returning, announced, if announced.is_some() { 1_000_000_000 } else { 0 });
+            (late..4).for_each(|seq| tally.receive(returning, &payload(&plan, RUN, 0, seq), 1_000));
+            assert!(tally.is_any_recovering(&[5, 0]) && !tally.is_any_recovering(&[4, 0]));
+            let (_, others) = tally.finish(&[4, 0]);
+            let seen = (others.returning.missing, others.returning.duplicate);
+            assert_eq!(seen, (missing, duplicate), "{resumed:?} {late}");
+            assert_eq!(
+                (others.recovered, others.recoveries_failed),
+                (u64::from(recovered), u64::from(!recovered))
+            );
+            assert_eq!(others.returning.announced, announced.unwrap_or(0));
+        }
+        // One that never came back misses nothing.
+        let mut tally = tally(&plan);
+        tally.receive(returning, &payload(&plan, RUN, 0, 1), 1_000);
+        tally.left(returning);
+        assert_eq!(tally.finish(&[6, 6]).1.returning.missing, 0);
     }
 
     #[test]

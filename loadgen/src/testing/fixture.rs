@@ -120,5 +120,9 @@ pub(crate) fn readers(kind: &str) -> ReadersReport {
         left: 0,
         returned: 0,
         all_back_ns: None,
+        recovered: 0,
+        recoveries_failed: 0,
+        recovery_ns: None,
+        all_caught_up_ns: None,
     }
 }

@@ -138,6 +138,8 @@ fn interval(shape: &Shape, index: usize, random: &mut Random, all: &mut Histogra
         delivered: (deliveries as f64 * wobble) as u64,
         bytes: deliveries * 82,
         connected: if index == 0 { 640 } else { SUBSCRIBERS },
+        recovered: 0,
+        recoveries_failed: 0,
         response: own.spectrum(),
         send_lag_max: lag_max,
         server_cpu_percent: Some(
@@ -185,9 +187,11 @@ fn parameters(seconds: f64, messages: u64) -> Parameters {
         publish_url: "ws://127.0.0.1:9000/ws/demo".to_owned(),
         dialect: "raw".to_owned(),
         topic: "demo".to_owned(),
+        subscribe: String::new(),
         rooms: 1,
         subscribers: SUBSCRIBERS as usize,
         publishers: 1,
+        recover: false,
         schedule: "constant 1000/s".to_owned(),
         messages_per_second: RATE as f64,
         content: "64 bytes".to_owned(),
@@ -235,6 +239,10 @@ pub(crate) fn broken() -> Report {
             left: 50,
             returned: 50,
             all_back_ns: Some(412_000_000),
+            recovered: 48,
+            recoveries_failed: 2,
+            recovery_ns: Some(Spectrum { count: 48, ..report.connect.latency_ns }),
+            all_caught_up_ns: Some(630_000_000),
             ..fixture::readers("returning")
         },
     ];

@@ -18,6 +18,7 @@ use std::time::Duration;
 use fanfare_io::{Wait, affinity};
 
 use crate::connections::{Audience, Connections};
+use crate::dialect::Resumed;
 use crate::figures::time;
 use crate::observed::Observed;
 use crate::party::{Order, Share, Word};
@@ -193,7 +194,8 @@ impl Audience for Nobody {
     fn gap(&mut self, _: usize, _: Option<u64>, _: u64) {}
     fn lost(&mut self, _: usize, _: String) {}
     fn left(&mut self, _: usize) {}
-    fn returned(&mut self, _: usize, _: u64, _: u64) {}
+    fn returned(&mut self, _: usize, _: Option<Resumed>, _: u64, _: u64) {}
+    fn caught_up(&mut self, _: usize, _: u64, _: u64) {}
 }
 
 /// The tally, in the driver's time.
@@ -213,6 +215,14 @@ impl Measuring {
     /// All who return leave at once.
     pub(crate) fn storm(&mut self, now: u64) {
         self.storm_at = Some(now);
+    }
+
+    /// Whoever could not recover has nothing to catch up with.
+    fn look_who_caught_up(&mut self, now: u64) {
+        let others = self.tally.others();
+        if others.recovered > 0 && others.recovery.count() + others.recoveries_failed == others.left {
+            others.all_caught_up_ns = self.storm_at.map(|at| now - at);
+        }
     }
 }
 
@@ -236,14 +246,20 @@ impl Audience for Measuring {
         self.tally.others().left += 1;
     }
 
-    fn returned(&mut self, subscriber: usize, after_ns: u64, now: u64) {
-        self.tally.returned(subscriber, now.saturating_sub(self.epoch));
+    fn returned(&mut self, subscriber: usize, resumed: Option<Resumed>, after_ns: u64, now: u64) {
+        self.tally.returned(subscriber, resumed, now.saturating_sub(self.epoch));
         let others = self.tally.others();
         others.returned += 1;
         others.reconnect.record(after_ns);
         if others.returned == others.left {
             others.all_back_ns = self.storm_at.map(|at| now - at);
         }
+        self.look_who_caught_up(now);
+    }
+
+    fn caught_up(&mut self, _: usize, after_ns: u64, now: u64) {
+        self.tally.others().recovery.record(after_ns);
+        self.look_who_caught_up(now);
     }
 }
 
@@ -262,7 +278,8 @@ impl Audience for Farewell<'_> {
     }
 
     fn left(&mut self, _: usize) {}
-    fn returned(&mut self, _: usize, _: u64, _: u64) {}
+    fn returned(&mut self, _: usize, _: Option<Resumed>, _: u64, _: u64) {}
+    fn caught_up(&mut self, _: usize, _: u64, _: u64) {}
 }
 
 /// What the worker had used at one moment.
@@ -342,7 +359,8 @@ impl Worker<'_> {
             let now = self.connections.now();
             let is_whole = self.measuring.tally.delivered() >= expected
                 && !self.measuring.tally.is_any_behind()
-                && !self.connections.connector().is_any_away();
+                && !self.connections.connector().is_any_away()
+                && !self.measuring.tally.is_any_recovering(sent);
             let is_hopeless = self.connections.is_deserted() && !self.connections.connector().is_any_away();
             if !is_told && (is_whole || is_hopeless || now >= deadline) {
                 is_told = true;

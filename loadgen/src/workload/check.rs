@@ -33,8 +33,12 @@ impl Workload {
     /// # Errors
     /// What cannot work, in a sentence.
     pub fn plan(&self) -> Result<Plan, String> {
-        let dialect = Dialect::parse(&said(self.dialect.clone()), self.set.as_deref().unwrap_or_default())
-            .map_err(|sentence| format!("--dialect: {sentence}"))?;
+        let mut dialect =
+            Dialect::parse(&said(self.dialect.clone()), self.set.as_deref().unwrap_or_default())
+                .map_err(|sentence| format!("--dialect: {sentence}"))?;
+        if let Some(options) = self.subscribe.clone() {
+            dialect.subscribe_with(options).map_err(|error| format!("--subscribe: {error}"))?;
+        }
         let rooms = self.rooms()?;
         let target = self.target(&dialect, rooms)?;
         let publish = target.publish.clone();
@@ -43,11 +47,15 @@ impl Workload {
             .map_err(|error| format!("--dialect: {error}"))?;
         let (duration, warmup) = (said(self.duration), said(self.warmup));
         let text = said(self.text);
+        let readers = self.readers(rooms.subscribers, duration)?;
+        if readers.recovers {
+            dialect.check_recovery(&target.subscribe).map_err(|error| format!("--recover: {error}"))?;
+        }
         Ok(Plan {
             title: self.name.clone().unwrap_or_else(|| target.subscribe.clone()),
             target,
             rooms,
-            readers: self.readers(rooms.subscribers, duration)?,
+            readers,
             pace: Pace {
                 in_flight_max: said(self.connects_in_flight),
                 per_second: self.connect_rate,
@@ -186,7 +194,13 @@ impl Workload {
             pause_for: self.pause_for.unwrap_or(duration / 4),
             returning,
             leaving,
+            recovers: said(self.recover),
         };
+        if readers.recovers && returning == 0 {
+            return Err(
+                "--recover is for subscribers who come back; say who with --churn or --storm".to_owned()
+            );
+        }
         if readers.pausing > 0 && readers.pause_at.saturating_add(readers.pause_for) > duration {
             return Err("--pause-at and --pause-for end after the run".to_owned());
         }

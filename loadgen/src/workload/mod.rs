@@ -20,7 +20,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
+use serde_json::{Map, Value};
 
+use crate::dialect::subscribe_options;
 use crate::gate::Gate;
 use crate::payload::{Sizes, parse_bytes};
 use crate::schedule::Shape;
@@ -59,6 +61,10 @@ pub struct Workload {
     /// The topic, channel or subject, for dialects that name it in messages; may contain {room}
     #[arg(long, value_name = "TOPIC", help_heading = TARGET)]
     topic: Option<String>,
+    /// What every subscriber asks for beside its topic, such as {"policy":"skip"}: a JSON object, for the dialect stream. For
+    /// raw it is the URL's query: ?policy=skip
+    #[arg(long, value_name = "JSON", value_parser = subscribe_options, help_heading = TARGET)]
+    subscribe: Option<Map<String, Value>>,
     /// Into how many rooms the connections are dealt, each with its own messages; then the URL or the topic has a {room}
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = TARGET)]
     rooms: Option<usize>,
@@ -129,6 +135,11 @@ pub struct Workload {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, help_heading = READERS)]
     storm_at: Option<Duration>,
 
+    /// Let those who come back go on behind the last message that they had, with the dialects stream and raw of a server that
+    /// can do that
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = READERS)]
+    recover: Option<bool>,
+
     /// Connections begun each second [default: no limit]
     #[arg(long, value_name = "N", value_parser = per_second, help_heading = CONNECTIONS)]
     connect_rate: Option<f64>,
@@ -167,7 +178,7 @@ pub struct Workload {
 }
 
 /// What holds when nothing else is said: the lowest layer, and what the help says.
-pub(crate) const DEFAULTS: [(&str, &str); 24] = [
+pub(crate) const DEFAULTS: [(&str, &str); 25] = [
     ("dialect", "raw"),
     ("rooms", "1"),
     ("subscribers", "100"),
@@ -186,6 +197,7 @@ pub(crate) const DEFAULTS: [(&str, &str); 24] = [
     ("churn", "0"),
     ("returning", "10%"),
     ("storm", "0"),
+    ("recover", "false"),
     ("connects_in_flight", "256"),
     ("connect_timeout", "10s"),
     ("workers", "0"),

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use fanfare_loadgen::dialect::{Dialect, Frames, Heard, Poster, Role, Session};
+use fanfare_loadgen::dialect::{Dialect, Frames, Heard, Poster, Resumed, Role, Session};
 use fanfare_loadgen::random::Random;
 use tungstenite::client::ClientRequestBuilder;
 use tungstenite::{Message, WebSocket};
@@ -16,6 +16,8 @@ pub(crate) enum Said {
     Ready,
     Message(Vec<u8>),
     Gap(Option<u64>),
+    Resumed(Resumed),
+    CaughtUp,
     Refused(String),
 }
 
@@ -25,6 +27,8 @@ impl From<Heard<'_>> for Said {
             Heard::Ready => Self::Ready,
             Heard::Message(payload) => Self::Message(payload.to_vec()),
             Heard::Gap(count) => Self::Gap(count),
+            Heard::Resumed(resumed) => Self::Resumed(resumed),
+            Heard::CaughtUp => Self::CaughtUp,
             Heard::Refused(reason) => Self::Refused(reason),
         }
     }
@@ -53,15 +57,20 @@ impl Socket {
         for subprotocol in dialect.subprotocols() {
             request = request.with_sub_protocol(*subprotocol);
         }
-        let (socket, _) = tungstenite::client(request, dial(addr)).expect("a handshake");
+        let (socket, response) = tungstenite::client(request, dial(addr)).expect("a handshake");
+        let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+        let headers =
+            response.headers().iter().map(|(name, value)| (name.to_string(), text(value.as_bytes())));
+        let headers: Vec<_> = headers.collect();
         let mut socket = Self {
             socket,
-            session: dialect.session(role, topic),
+            session: dialect.session(role, topic, None),
             random: Random::from_kernel().expect("entropy"),
             said: VecDeque::new(),
         };
         match &mut socket.session {
             Some(session) => {
+                session.accepted(&headers, &mut |heard| socket.said.push_back(heard.into()));
                 let mut bytes = Vec::new();
                 session.open(&mut Frames::new(&mut bytes, &mut socket.random));
                 socket.write(&bytes);

@@ -1,5 +1,6 @@
 //! Fanfare's `/stream`, from docs/PROTOCOL.md: as much of it as the load generator uses.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use base64::Engine;
@@ -15,11 +16,64 @@ pub(super) struct Stream {
     topics: BTreeMap<String, u64>,
     /// Leaves out every 10th message, and says so.
     has_gaps: bool,
+    /// Keeps all messages for those who come back.
+    has_log: bool,
+}
+
+const EPOCH: &str = "00112233aabbccdd";
+
+thread_local! {
+    /// By topic, what was published to a server with a log, all of which is in one thread.
+    static LOG: RefCell<BTreeMap<String, Vec<Published>>> = const { RefCell::new(BTreeMap::new()) };
+    static RESUMES: Cell<u64> = const { Cell::new(0) };
 }
 
 impl Stream {
     pub(super) fn with_gaps() -> Self {
         Self { has_gaps: true, ..Self::default() }
+    }
+
+    pub(super) fn with_log() -> Self {
+        Self { has_log: true, ..Self::default() }
+    }
+
+    /// Every third one that comes back is told that the messages it missed are no longer held.
+    fn subscribe_with_log(&mut self, id: &Value, args: &Value) -> Vec<Act> {
+        let topic = args["topic"].as_str().or_else(|| args.as_str()).expect("a topic").to_owned();
+        let head = LOG.with_borrow(|log| log.get(&topic).map_or(0, Vec::len)) as u64;
+        let mut subscribed = json!({"topic": topic, "epoch": EPOCH, "seq": head, "oldest": null});
+        let mut from = head;
+        if let Some(since) = args["since"].as_u64() {
+            assert_eq!(args["epoch"], EPOCH);
+            assert!(since <= head);
+            let resumes = RESUMES.replace(RESUMES.get() + 1);
+            let is_held = since == head || resumes % 3 != 2;
+            subscribed["recovered"] = is_held.into();
+            match is_held {
+                true => from = since,
+                false => subscribed["missing"] = json!({"from": since + 1, "to": head}),
+            }
+        }
+        self.topics.insert(topic.clone(), from);
+        let reply = json!({"id": id, "op": "subscribe", "ok": true, "topics": [subscribed]});
+        let replies = [Message::text(reply.to_string())].into_iter().chain(self.take_logged(&topic));
+        replies.map(Act::Reply).collect()
+    }
+
+    /// What this client has not got of the log.
+    fn take_logged(&mut self, topic: &str) -> Vec<Message> {
+        let Some(seq) = self.topics.get_mut(topic) else { return Vec::new() };
+        LOG.with_borrow(|log| {
+            let messages = log.get(topic).map_or(&[][..], |messages| &messages[*seq as usize..]);
+            messages
+                .iter()
+                .map(|published| {
+                    *seq += 1;
+                    let data = std::str::from_utf8(&published.payload).expect("text");
+                    Message::text(json!({"topic": topic, "seq": *seq, "data": data}).to_string())
+                })
+                .collect()
+        })
     }
 }
 
@@ -32,6 +86,7 @@ impl Protocol for Stream {
         let request: Value = serde_json::from_str(message.to_text().expect("text")).expect("JSON");
         let id = &request["id"];
         match request["op"].as_str().expect("an operation") {
+            "subscribe" if self.has_log => self.subscribe_with_log(id, &request["args"][0]),
             "subscribe" => {
                 let topic = request["args"][0].as_str().expect("a topic");
                 self.topics.insert(topic.to_owned(), 0);
@@ -43,6 +98,10 @@ impl Protocol for Stream {
                 let args = &request["args"];
                 let data = args["data"].as_str().expect("the load generator publishes strings");
                 let topic = args["topic"].as_str().expect("a topic").to_owned();
+                if self.has_log {
+                    let logged = Published { topic: topic.clone(), payload: data.into(), text: true };
+                    LOG.with_borrow_mut(|log| log.entry(topic.clone()).or_default().push(logged));
+                }
                 vec![Act::Publish(Published { topic, payload: data.into(), text: true })]
             }
             "ping" => vec![Act::Reply(Message::text(format!(r#"{{"id":{id},"op":"pong"}}"#)))],
@@ -51,6 +110,9 @@ impl Protocol for Stream {
     }
 
     fn deliver(&mut self, published: &Published) -> Vec<Message> {
+        if self.has_log {
+            return self.take_logged(&published.topic);
+        }
         let Some(seq) = self.topics.get_mut(&published.topic) else { return Vec::new() };
         *seq += 1;
         let topic = Value::from(published.topic.as_str());

@@ -161,9 +161,22 @@ fn reader(readers: &ReadersReport) -> Markup {
     if let Some(ns) = readers.all_back_ns {
         texts.push(format!("all back after {}", time(ns)));
     }
+    if readers.recovered + readers.recoveries_failed > 0 {
+        texts.push(format!(
+            "recovered {} times, failed to {} times",
+            readers.recovered, readers.recoveries_failed
+        ));
+    }
+    if let Some(ns) = readers.all_caught_up_ns {
+        texts.push(format!("all caught up after {}", time(ns)));
+    }
     if let Some(spectrum) = readers.latency_ns.filter(|spectrum| spectrum.count > 0) {
         let [p50, p99, max] = [spectrum.p50, spectrum.p99, spectrum.max].map(time);
         texts.push(format!("until caught up or ready again: p50 {p50}, p99 {p99}, max {max}"));
+    }
+    if let Some(spectrum) = readers.recovery_ns {
+        let [p50, p99, max] = [spectrum.p50, spectrum.p99, spectrum.max].map(time);
+        texts.push(format!("from leaving until caught up: p50 {p50}, p99 {p99}, max {max}"));
     }
     if readers.lost.total() > 0 {
         texts.push(readers.lost.to_string());
