@@ -7,7 +7,7 @@
 //!
 //! - `driver`: the trait and its contract
 //! - [`probe`]: what this kernel offers, and the remedy for what it lacks
-//! - [`limits`] and [`affinity`]: descriptors and cores
+//! - [`limits`], [`affinity`] and [`memory`]: descriptors, cores, and what is given back
 //! - [`listen`]: a listener for each shard at one address
 //! - [`uring`]: the driver that servers run on
 //! - `wake`: ends its sleep from another thread
@@ -17,6 +17,7 @@ pub mod affinity;
 mod driver;
 pub mod limits;
 pub mod listen;
+pub mod memory;
 pub mod probe;
 pub mod sim;
 pub mod uring;

@@ -64,6 +64,7 @@ mod subscription;
 pub use engine::{Engine, EngineBuilder, PublishError, StartError, TryPublishError};
 pub use fanfare_core::{Config, ConfigError, PolicySet, ShardStats, TopicInfo, TopicRule};
 pub use fanfare_io::listen::ListenOptions;
+pub use fanfare_io::memory;
 pub use fanfare_wire::Kind;
 pub use fanfare_wire::key::{Key, KeyError};
 pub use fanfare_wire::pattern::{PatternError, TopicPattern};

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use fanfare::Engine;
 use fanfare::control::{Control, ControlConfig};
+use fanfare::{Engine, memory};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
@@ -21,6 +21,7 @@ const SHARDS_LATE_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     let settings = settings::resolve(flags, env::vars_os()).map_err(Failure::usage)?;
+    memory::give_back_large_pieces();
     logging::start(settings.log.clone(), settings.log_format);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::runtime)?;
