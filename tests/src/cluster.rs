@@ -40,7 +40,8 @@ impl Chance {
 }
 
 /// Tests look for themselves.
-struct NoWake;
+#[derive(Debug)]
+pub struct NoWake;
 
 impl Wake for NoWake {
     fn wake(&self) {}

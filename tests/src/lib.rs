@@ -3,6 +3,7 @@
 //! On a simulated kernel:
 //! - `cluster`: shards over simulated drivers, turned in a seeded order on a virtual clock
 //! - `peer`: a WebSocket client at the other end of a simulated connection
+//! - `owed`: a model of what each subscriber is owed, and clients that hold the engine to it
 //!
 //! On real sockets:
 //! - `server`: an engine on io_uring, inside the test's process
@@ -14,6 +15,7 @@
 
 pub mod cluster;
 pub mod foreign;
+pub mod owed;
 pub mod peer;
 pub mod raw;
 pub mod scenarios;

@@ -28,10 +28,16 @@ pub struct Peer {
     pub link: SimPeer,
     /// The status of the answer to the upgrade, once it came.
     pub status: Option<u16>,
+    /// The head of that answer.
+    pub head: String,
     /// Every message received so far.
     pub messages: Vec<Received>,
+    /// The payload of every Pong frame, each with the number of messages that came before it.
+    pub pongs: Vec<(usize, Vec<u8>)>,
     /// The code of the server's close frame, 1005 for none.
     pub closed: Option<u16>,
+    /// The reason that it gave.
+    pub close_reason: String,
     /// It does not read.
     pub stalled: bool,
     pub pings: usize,
@@ -52,8 +58,11 @@ impl Peer {
         Self {
             link,
             status: None,
+            head: String::new(),
             messages: Vec::new(),
+            pongs: Vec::new(),
             closed: None,
+            close_reason: String::new(),
             stalled: false,
             pings: 0,
             bytes: Vec::new(),
@@ -120,6 +129,7 @@ impl Peer {
             };
             let head = std::str::from_utf8(&self.bytes[..end]).expect("a head is text");
             self.status = Some(head[9..12].parse().expect("a status line has a status"));
+            self.head = head.to_owned();
             self.bytes.drain(..end + 4);
         }
         if self.status == Some(101) {
@@ -146,11 +156,12 @@ impl Peer {
                     self.pings += 1;
                     answers.push((Opcode::Pong, payload.to_vec()));
                 }
-                Some(Event::Pong(_)) => {}
+                Some(Event::Pong(payload)) => self.pongs.push((self.messages.len(), payload.to_vec())),
                 Some(Event::Close(close)) => {
                     assert!(self.closed.is_none(), "one close frame is enough");
-                    let code = close.map(|close| close.code.0);
+                    let code = close.as_ref().map(|close| close.code.0);
                     self.closed = Some(code.unwrap_or(1005));
+                    self.close_reason = close.map(|close| close.reason.to_owned()).unwrap_or_default();
                     if !std::mem::replace(&mut self.said_close, true) {
                         let echo = code.map(|code| code.to_be_bytes().to_vec()).unwrap_or_default();
                         answers.push((Opcode::Close, echo));

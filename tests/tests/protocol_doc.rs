@@ -11,6 +11,7 @@ use fanfare::control::{Control, ControlConfig};
 use fanfare::{Config, Engine};
 use fanfare_wire::close::CloseCode;
 use fanfare_wire::stream::ErrorCode;
+use tungstenite::http::HeaderMap;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
 
@@ -62,7 +63,7 @@ impl Server {
 
     fn start_here() -> Self {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = Config { connections_max: 64, ..Config::default() };
+        let config = Config { connections_max: 64, log_messages_max: 4, ..Config::default() };
         let builder = Engine::builder().listen(any_port).shards(1).pin(false).receive_buffers(16, 4096);
         let engine = builder.config(config).start().expect("the engine starts");
         let control_config = ControlConfig { listen: any_port, body_bytes_max: 1 << 20 };
@@ -70,21 +71,27 @@ impl Server {
         Self { control, engine }
     }
 
-    fn connect(&self, path: &str) -> WebSocket<TcpStream> {
+    /// Connects to `path`. Returns the headers of the 101 reply too.
+    fn connect(&self, path: &str) -> (WebSocket<TcpStream>, HeaderMap) {
         let stream = connect(self.engine.addr());
         let url = format!("ws://{}{path}", self.engine.addr());
-        let (client, _) =
+        let (client, reply) =
             tungstenite::client(&url, stream).unwrap_or_else(|error| panic!("{path}: {error:?}"));
-        client
+        (client, reply.into_parts().0.headers)
     }
 
     /// Connects to `path`, sends one message, and closes. The server has handled it when this returns.
     fn elsewhere(&self, path: &str, message: Message) {
-        let mut client = self.connect(path);
+        let (mut client, _) = self.connect(path);
         client.send(message).expect("sent");
-        client.close(None).expect("sent");
-        while client.read().is_ok() {}
+        leave(client);
     }
+}
+
+/// Closes a connection. The server has handled all that it sent when this returns.
+fn leave(mut client: WebSocket<TcpStream>) {
+    client.close(None).expect("sent");
+    while client.read().is_ok() {}
 }
 
 fn connect(addr: SocketAddr) -> TcpStream {
@@ -109,36 +116,146 @@ fn every_example_is_what_happens() {
     assert!(replayed >= EXAMPLES_MIN, "only {replayed} examples were found");
 }
 
+/// The epochs of an example. Those on the page are made up, those of the server differ each time: an epoch on the page
+/// stands for the one that the server said where the page has it first, from then on and in both directions.
+#[derive(Default)]
+struct Epochs {
+    /// Each as it is on the page, and as the server said it.
+    pairs: Vec<(String, String)>,
+}
+
+impl Epochs {
+    /// What a client says, for the server.
+    fn for_server(&self, text: &str) -> String {
+        self.pairs.iter().fold(text.to_owned(), |text, (page, said)| text.replace(page, said))
+    }
+
+    /// What the server says where the page has `expected`, as it would stand on the page.
+    fn on_page(&mut self, expected: &str, said: &str) -> String {
+        for (page, said) in epochs_in(expected).into_iter().zip(epochs_in(said)) {
+            if !self.pairs.iter().any(|pair| pair.0 == page || pair.1 == said) {
+                self.pairs.push((page.to_owned(), said.to_owned()));
+            }
+        }
+        self.pairs.iter().fold(said.to_owned(), |text, (page, said)| text.replace(said, page))
+    }
+}
+
+/// The epochs in a text: 16 digits behind the word, in JSON, in a query or in a header.
+fn epochs_in(text: &str) -> Vec<&str> {
+    let behind = text.match_indices("poch").map(|(at, word)| &text[at + word.len()..]);
+    let behind = behind.map(|rest| rest.trim_start_matches(['"', ':', '=', ' ']));
+    behind
+        .filter_map(|rest| rest.get(..16))
+        .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .collect()
+}
+
+/// The connection that an exchange shows.
+struct Client {
+    socket: WebSocket<TcpStream>,
+    /// Of the 101 reply.
+    headers: HeaderMap,
+    is_open: bool,
+}
+
+impl Client {
+    fn connect(server: &Server, path: &str) -> Self {
+        let (socket, headers) = server.connect(path);
+        Self { socket, headers, is_open: true }
+    }
+
+    /// Reads what stands on the page behind `sign`.
+    fn expect(&mut self, place: &str, sign: &str, text: &str, epochs: &mut Epochs) {
+        let said = match self.socket.read().expect(place) {
+            Message::Text(said) => Message::text(epochs.on_page(text, &said)),
+            said => said,
+        };
+        let expected = match sign {
+            "<!" => Message::Close(close_frame(text)),
+            "<~" => Message::Pong(text.to_owned().into()),
+            _ => message(&sign.replace('<', ">"), text),
+        };
+        assert_eq!(said, expected, "{place}");
+        self.is_open = sign != "<!";
+    }
+
+    /// Checks a header of the 101 reply.
+    fn expect_header(&self, place: &str, header: &str, epochs: &mut Epochs) {
+        let (name, _) = header.split_once(": ").expect(place);
+        let value = self.headers.get(name).unwrap_or_else(|| panic!("{place}: not in {:?}", self.headers));
+        let said = format!("{name}: {}", value.to_str().expect(place));
+        assert_eq!(epochs.on_page(header, &said), header, "{place}");
+    }
+
+    /// It has said all, and its connection is cut.
+    fn cut(mut self) {
+        nothing_more_comes(&mut self.socket);
+    }
+
+    /// It has said all, and its connection is closed, unless it was.
+    fn finish(mut self) {
+        if self.is_open {
+            nothing_more_comes(&mut self.socket);
+            self.socket.close(close_frame("1000")).expect("sent");
+            assert_eq!(self.socket.read().expect("a Close frame"), Message::Close(close_frame("1000")));
+        }
+        assert!(self.socket.read().is_err(), "the connection ends");
+    }
+}
+
 fn replay_exchange(path: &str, block: &Block<'_>) {
     let server = Server::start();
-    let mut client = server.connect(path);
-    let mut is_open = true;
+    let mut epochs = Epochs::default();
+    let mut connected = Some(Client::connect(&server, path));
+    let mut others = Vec::new();
     for (number, line) in &block.lines {
         let place = format!("line {number}, {line}");
         let (sign, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if sign.starts_with('/') {
+            elsewhere(&server, &mut others, &place, sign, &epochs.for_server(rest));
+            continue;
+        }
+        if sign == "==" {
+            assert!(connected.is_none(), "{place}: there is a connection");
+            connected = Some(Client::connect(&server, &epochs.for_server(rest)));
+            continue;
+        }
+        if sign == "!!" {
+            connected.take().expect(&place).cut();
+            continue;
+        }
+        let client = connected.as_mut().expect(&place);
         match sign {
-            ">" | ">>" => client.send(message(sign, rest)).expect(&place),
-            "<" | "<<" => {
-                assert_eq!(client.read().expect(&place), message(&sign.replace('<', ">"), rest), "{place}")
-            }
-            ">!" => client.close(close_frame(rest)).expect(&place),
-            "<!" => {
-                assert_eq!(client.read().expect(&place), Message::Close(close_frame(rest)), "{place}");
-                is_open = false;
-            }
-            other if other.starts_with('/') => {
-                let (sign, rest) = rest.split_once(' ').expect(&place);
-                server.elsewhere(other, message(sign, rest));
-            }
+            ">" | ">>" => client.socket.send(message(sign, &epochs.for_server(rest))).expect(&place),
+            ">!" => client.socket.close(close_frame(rest)).expect(&place),
+            "<" | "<<" | "<~" | "<!" => client.expect(&place, sign, rest, &mut epochs),
+            "<:" => client.expect_header(&place, rest, &mut epochs),
             _ => panic!("{place}: no such form of a line"),
         }
     }
-    if is_open {
-        nothing_more_comes(&mut client);
-        client.close(close_frame("1000")).expect("sent");
-        assert_eq!(client.read().expect("a Close frame"), Message::Close(close_frame("1000")));
+    connected.expect("an example ends with a connection").finish();
+}
+
+/// What others do: connect and stay, leave again, or send a message on a connection for that alone.
+fn elsewhere(
+    server: &Server,
+    others: &mut Vec<(String, WebSocket<TcpStream>)>,
+    place: &str,
+    path: &str,
+    what: &str,
+) {
+    match what {
+        "opens" => others.push((path.to_owned(), server.connect(path).0)),
+        "closes" => {
+            let at = others.iter().position(|(other, _)| other == path).expect(place);
+            leave(others.remove(at).1);
+        }
+        _ => {
+            let (sign, text) = what.split_once(' ').expect(place);
+            server.elsewhere(path, message(sign, text));
+        }
     }
-    assert!(client.read().is_err(), "{path}: the connection ends");
 }
 
 /// What the server had to say comes at the latest with its turn after the first pong.
@@ -178,16 +295,19 @@ fn close_frame(text: &str) -> Option<CloseFrame> {
 /// Replays requests one after the other, each on a connection of its own.
 fn replay_http(block: &Block<'_>, addr_of: fn(&Server) -> SocketAddr) {
     let server = Server::start();
+    let mut epochs = Epochs::default();
     let mut lines: VecDeque<_> = block.lines.iter().copied().collect();
     while let Some(&(number, _)) = lines.front() {
         let request = take_side(&mut lines, '>');
         let expected = take_side(&mut lines, '<');
         assert!(!request.is_empty() && !expected.is_empty(), "line {number}: a request and its reply");
+        let request: Vec<_> = request.iter().map(|line| epochs.for_server(line)).collect();
+        let request: Vec<_> = request.iter().map(String::as_str).collect();
         let (head, body) = ask(addr_of(&server), number, &request);
         // The page speaks of the default ports.
         let ports = [(server.engine.addr(), "127.0.0.1:9000"), (server.control.addr(), "127.0.0.1:9001")];
         let body = ports.iter().fold(body, |body, (addr, usual)| body.replace(&addr.to_string(), usual));
-        compare(number, &expected, &head, &body);
+        compare(number, &expected, &head, &body, &mut epochs);
     }
 }
 
@@ -249,18 +369,34 @@ fn read_reply(stream: &mut TcpStream, number: usize) -> (String, String) {
     }
 }
 
-fn compare(number: usize, expected: &[&str], head: &str, body: &str) {
+fn compare(number: usize, expected: &[&str], head: &str, body: &str, epochs: &mut Epochs) {
     let (expected_head, expected_body) = head_and_body(expected);
     let mut lines = head.lines();
     assert_eq!(lines.next(), expected_head.first().copied(), "line {number}: the status; {body}");
     let lines: Vec<_> = lines.map(with_small_name).collect();
-    for header in &expected_head[1..] {
-        assert!(lines.contains(&with_small_name(header)), "line {number}: {header} is missing in {head}");
+    for header in expected_head[1..].iter().map(|header| with_small_name(header)) {
+        let fits = |line: &String| epochs.on_page(&header, line) == header;
+        let (name, _) = header.split_once(':').expect("a header has a name");
+        let mut same = lines.iter().filter(|line| line.split_once(':').is_some_and(|(line, _)| line == name));
+        assert!(same.any(fits), "line {number}: {header} is missing in {head}");
     }
     if let Some(expected_body) = expected_body {
-        let body: Vec<_> = body.lines().collect();
+        let body = epochs.on_page(&expected_body.join("\n"), body);
+        let body: Vec<_> = body.lines().map(without_log_bytes).collect();
+        let expected_body: Vec<_> = expected_body.into_iter().map(without_log_bytes).collect();
         assert!(matches(&expected_body, &body), "line {number}: expected {expected_body:#?}, got {body:#?}");
     }
+}
+
+/// A line without the numbers of `log_bytes`: the page says that they are examples.
+fn without_log_bytes(line: &str) -> String {
+    let mut parts = line.split("\"log_bytes\":");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |line, part| {
+        let rest = part.trim_start_matches(|digit: char| digit.is_ascii_digit());
+        assert!(rest.len() < part.len(), "{part:?} begins with a number");
+        line + "\"log_bytes\":N" + rest
+    })
 }
 
 /// A header line with its name in lower case: names have no case.
@@ -270,10 +406,12 @@ fn with_small_name(header: &str) -> String {
 }
 
 /// Whether lines are as expected, where `...` stands for any number of lines.
-fn matches(expected: &[&str], lines: &[&str]) -> bool {
+fn matches(expected: &[String], lines: &[String]) -> bool {
     match expected.split_first() {
         None => lines.is_empty(),
-        Some((&"...", rest)) => (0..=lines.len()).any(|skipped| matches(rest, &lines[skipped..])),
+        Some((first, rest)) if first == "..." => {
+            (0..=lines.len()).any(|skipped| matches(rest, &lines[skipped..]))
+        }
         Some((first, rest)) => {
             lines.split_first().is_some_and(|(line, lines)| line == first && matches(rest, lines))
         }
@@ -348,8 +486,9 @@ fn the_page_has_every_close_code_that_the_engine_sends() {
 
 #[test]
 fn dots_stand_for_any_lines() {
+    let owned = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
     let check = |expected: &[&str], lines: &[&str], outcome| {
-        assert_eq!(matches(expected, lines), outcome, "{expected:?}")
+        assert_eq!(matches(&owned(expected), &owned(lines)), outcome, "{expected:?}")
     };
     check(&["a"], &["a"], true);
     check(&["a"], &["b"], false);
@@ -358,4 +497,22 @@ fn dots_stand_for_any_lines() {
     check(&["...", "b"], &["b"], true);
     check(&["...", "b"], &["b", "c"], false);
     check(&["...", "b", "..."], &["a", "b", "c", "d"], true);
+}
+
+#[test]
+fn an_epoch_of_the_page_stands_for_the_one_that_was_said_there_first() {
+    let mut epochs = Epochs::default();
+    let (one, other) = ("1111111111111111", "2222222222222222");
+    let (said, said_later) = ("aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb");
+    let json = |epoch| format!("{{\"topic\":\"a\",\"epoch\":\"{epoch}\",\"seq\":0}}");
+    assert_eq!(epochs.for_server(&json(one)), json(one), "nothing is known of it yet");
+    assert_eq!(epochs.on_page(&json(one), &json(said)), json(one));
+    assert_eq!(epochs.for_server(&json(one)), json(said));
+    let header = |epoch| format!("fanfare-epoch: {epoch}");
+    assert_eq!(epochs.on_page(&header(one), &header(said)), header(one));
+    assert_ne!(epochs.on_page(&header(one), &header(said_later)), header(one), "one stands for one");
+    assert_ne!(epochs.on_page(&header(other), &header(said)), header(other), "one is stood for by one");
+    let query = |epoch| format!("since=1&epoch={epoch}");
+    assert_eq!(epochs.on_page(&query(other), &query(said_later)), query(other));
+    assert_eq!(epochs.for_server(&query(other)), query(said_later));
 }

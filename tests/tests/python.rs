@@ -15,6 +15,8 @@ scenarios! {
     closes: scenarios::alone,
     deflate: scenarios::alone,
     refusals: scenarios::alone,
+    recovery: scenarios::alone,
+    presence: scenarios::alone,
     crowd: scenarios::crowd,
     shutdown: scenarios::shutdown,
 }

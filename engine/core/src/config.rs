@@ -96,7 +96,7 @@ impl Default for Config {
             policy: Policy::Disconnect,
             policies_allowed: PolicySet::ALL,
             log_bytes_max: 64 << 20,
-            log_messages_max: 10_000,
+            log_messages_max: 1 << 20,
             log_age_ms: 300_000,
             log_total_bytes_max: 1 << 30,
             segment_bytes_max: 1 << 20,

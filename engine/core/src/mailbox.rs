@@ -62,11 +62,12 @@ pub(crate) enum Command {
         view: View,
         listener: Listener,
     },
-    /// The newest message of each key changed since `from`; of all keys from 0 on.
+    /// The newest message of each key changed since `from`; of all keys from 0 on. As of `head_min` or later.
     Snapshot {
         topic: TopicName,
         view: View,
         from: u64,
+        head_min: u64,
         listener: Listener,
     },
     Tap {

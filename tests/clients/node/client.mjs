@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import readline from "node:readline";
+import { setTimeout } from "node:timers/promises";
 import WebSocket from "ws";
 
 const [scenario, url] = process.argv.slice(2);
@@ -59,6 +60,59 @@ class Client {
   }
 }
 
+// The newest value of each key of a topic, kept as docs/PROTOCOL.md says.
+class Replica {
+  constructor(topic) {
+    this.topic = topic;
+    this.forget();
+  }
+
+  forget() {
+    this.values = new Map();
+    this.since = undefined;
+    this.complete = false;
+    this.live = []; // the numbers of all messages that came behind a snapshot
+  }
+
+  // Returns the reply's only topic.
+  async subscribe(client) {
+    const options = { topic: this.topic, snapshot: true, policy: "conflate" };
+    if (this.since !== undefined) Object.assign(options, { since: this.since, epoch: this.epoch });
+    const reply = await client.ask({ op: "subscribe", args: [options], id: this.topic });
+    assert.equal(reply.ok, true);
+    const [subscribed] = reply.topics;
+    if (!subscribed.recovered) this.forget();
+    this.epoch = subscribed.epoch;
+    return subscribed;
+  }
+
+  // Takes the next message or notice, which is returned.
+  async take(client) {
+    const message = JSON.parse(await client.receive());
+    assert.equal(message.topic, this.topic);
+    if (message.op === undefined) {
+      this.since = message.seq;
+      if (message.tombstone) this.values.delete(message.key);
+      else this.values.set(message.key, message.data);
+      if (this.complete) this.live.push(message.seq);
+    } else if (message.op === "snapshot") {
+      this.forget();
+    } else {
+      assert.equal(message.op, "live", "nobody is slow here");
+      this.since = message.seq;
+      this.complete = true;
+    }
+    return message;
+  }
+
+  async takeSnapshot(client) {
+    const taken = [];
+    do taken.push(await this.take(client)); while (taken.at(-1).op !== "live");
+    assert.deepEqual(taken[0], { op: "snapshot", topic: this.topic, seq: taken.at(-1).seq });
+    return taken.slice(1, -1);
+  }
+}
+
 const scenarios = {
   // Each message that one client sends reaches it and another one, as it was sent and in order.
   async messages() {
@@ -100,8 +154,11 @@ const scenarios = {
     assert.equal(one.socket.protocol, "fanfare.v1.json");
     const other = await Client.open("/stream?topics=a,b");
     assert.equal(JSON.parse(await other.receive()).ok, true);
-    assert.deepEqual(await one.ask({ op: "subscribe", args: ["a"], id: 1 }), {
-      id: 1, op: "subscribe", ok: true, topics: [{ topic: "a", seq: 0 }],
+    const subscribed = await one.ask({ op: "subscribe", args: ["a"], id: 1 });
+    const { epoch } = subscribed.topics[0];
+    assert.match(epoch, /^[0-9a-f]{16}$/);
+    assert.deepEqual(subscribed, {
+      id: 1, op: "subscribe", ok: true, topics: [{ topic: "a", epoch, seq: 0, oldest: null }],
     });
     assert.deepEqual(await one.ask({ op: "list", id: "mine" }), { id: "mine", op: "list", ok: true, topics: ["a"] });
     assert.deepEqual(await one.ask({ op: "ping", id: 2 }), { id: 2, op: "pong" });
@@ -188,6 +245,121 @@ const scenarios = {
       assert.match(body, /^[^\n]+\n$/);
       request.destroy();
     }
+  },
+
+  // A keyed topic survives lost connections: nothing is missing, nothing comes twice, removed keys are gone.
+  async recovery() {
+    const count = 600;
+    let published = 0;
+    const expected = new Map();
+    const publisher = await Client.open("/stream");
+    const publish = async (number) => {
+      const key = `key ${number % 7}`;
+      const content = number % 11 === 10 ? { tombstone: true } : { data: number };
+      if (content.tombstone) expected.delete(key);
+      else expected.set(key, number);
+      const args = { topic: "recovery", key, ...content };
+      assert.deepEqual(await publisher.ask({ op: "publish", args, id: number }), {
+        id: number, op: "publish", ok: true, topic: "recovery", seq: number,
+      });
+      published = number;
+    };
+    const publishAll = async () => {
+      for (let number = 51; number <= count; number += 1) {
+        await publish(number);
+        await setTimeout(1);
+      }
+    };
+    for (let number = 1; number <= 50; number += 1) await publish(number);
+
+    const replica = new Replica("recovery");
+    let client = await Client.open("/stream");
+    assert.equal((await replica.subscribe(client)).recovered, undefined);
+    assert(!(await replica.takeSnapshot(client)).some((message) => message.tombstone));
+    assert.deepEqual(replica.values, expected);
+    assert.equal(replica.since, 50);
+
+    const publishing = publishAll();
+    for (const enough of [150, 300, 450]) {
+      while (replica.since < enough) await replica.take(client);
+      // Hard, with messages on their way.
+      client.socket.terminate();
+      assert.equal((await client.closed).code, 1006);
+      while (published < enough + 10) await setTimeout(1);
+      client = await Client.open("/stream");
+      const subscribed = await replica.subscribe(client);
+      assert.equal(subscribed.recovered, true);
+      assert.equal(subscribed.missing, undefined);
+      assert.equal(replica.since, enough);
+      assert(subscribed.seq >= enough + 10);
+    }
+    while (replica.since < count) await replica.take(client);
+    await publishing;
+    assert.deepEqual(replica.live, Array.from({ length: count - 50 }, (_, index) => 51 + index));
+    assert.deepEqual(replica.values, expected);
+
+    // Another epoch, as after a restart: the old numbers mean nothing, and the snapshot begins anew.
+    await client.leave();
+    replica.epoch = (BigInt(`0x${replica.epoch}`) ^ 1n).toString(16).padStart(16, "0");
+    client = await Client.open("/stream");
+    const subscribed = await replica.subscribe(client);
+    assert.equal(subscribed.recovered, false);
+    assert.equal(subscribed.missing, null);
+    const numbers = (await replica.takeSnapshot(client)).map((message) => message.seq);
+    assert.deepEqual(numbers, [...numbers].sort((one, other) => one - other));
+    assert.equal(numbers.length, expected.size);
+    assert.deepEqual(replica.values, expected);
+    assert.equal(replica.since, count);
+
+    // A raw client says it in the query, and hears it in headers and Pong frames.
+    const openRaw = async (query) => {
+      const raw = new Client(`/ws/recovery?${query}`);
+      raw.pongs = [];
+      raw.socket.on("pong", (payload) => raw.pongs.push(payload.toString()));
+      const [[{ headers }]] = await Promise.all([once(raw.socket, "upgrade"), once(raw.socket, "open")]);
+      raw.said = ["epoch", "seq", "oldest", "recovered"].map((name) => headers[`fanfare-${name}`]);
+      return raw;
+    };
+    let raw = await openRaw(`since=${count - 3}&epoch=${replica.epoch}`);
+    assert.deepEqual(raw.said, [replica.epoch, String(count), "1", "true"]);
+    for (let number = count - 2; number <= count; number += 1) {
+      assert.equal(await raw.receive(), number % 11 === 10 ? "" : String(number));
+    }
+    await raw.leave();
+    assert.deepEqual(raw.pongs, []);
+    raw = await openRaw("snapshot=true");
+    assert.deepEqual(raw.said, [replica.epoch, String(count), "1", undefined]);
+    for (const number of [...expected.values()].sort((one, other) => one - other)) {
+      assert.equal(await raw.receive(), String(number));
+    }
+    await raw.leave();
+    assert.deepEqual(raw.pongs, [`snapshot ${count}`, `live ${count}`]);
+    for (const other of [client, publisher]) await other.leave();
+  },
+
+  // The number of a topic's subscribers, of all endpoints.
+  async presence() {
+    const watcher = await Client.open("/stream");
+    let told = 0;
+    const expect = async (subscribers) => {
+      let notice = JSON.parse(await watcher.receive());
+      // The first number can be from just before the subscription; the right one follows.
+      while (told === 0 && notice.subscribers < subscribers) notice = JSON.parse(await watcher.receive());
+      assert.deepEqual(notice, { op: "presence", topic: "presence", subscribers });
+      told += 1;
+    };
+    const args = [{ topic: "presence", presence: true }];
+    assert.equal((await watcher.ask({ op: "subscribe", args, id: 1 })).ok, true);
+    await expect(1);
+    const raw = await Client.open("/ws/presence");
+    await expect(2);
+    raw.socket.terminate();
+    await expect(1);
+    const stream = await Client.open("/stream?topics=presence");
+    await expect(2);
+    await stream.leave();
+    await expect(1);
+    await watcher.leave();
   },
 
   // Many clients get the same messages in the same order. The test publishes, and compares with what it sees.

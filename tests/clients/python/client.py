@@ -6,6 +6,7 @@ all went as it should.
 
 import asyncio
 import json
+import re
 import sys
 
 from websockets.asyncio.client import connect
@@ -28,6 +29,11 @@ def say(line):
 
 async def hear():
     return (await asyncio.to_thread(sys.stdin.readline)).strip()
+
+
+async def ask(client, **request):
+    await client.send(json.dumps(request))
+    return json.loads(await client.recv())
 
 
 async def messages():
@@ -66,11 +72,6 @@ async def fragments():
 
 async def stream():
     """The JSON protocol, with ids."""
-
-    async def ask(client, **request):
-        await client.send(json.dumps(request))
-        return json.loads(await client.recv())
-
     async with open_("/stream", subprotocols=["fanfare.v1.json"]) as one, open_("/stream?topics=a,b") as other:
         assert one.subprotocol == "fanfare.v1.json"
         announced = json.loads(await other.recv())
@@ -78,7 +79,9 @@ async def stream():
         assert sorted(topic["topic"] for topic in announced["topics"]) == ["a", "b"]
 
         reply = await ask(one, op="subscribe", args=["a", "c"], id=1)
-        topics = [{"topic": "a", "seq": 0}, {"topic": "c", "seq": 0}]
+        epochs = [topic.pop("epoch") for topic in reply["topics"]]
+        assert all(re.fullmatch("[0-9a-f]{16}", epoch) for epoch in epochs) and len(set(epochs)) == 2, epochs
+        topics = [{"topic": "a", "seq": 0, "oldest": None}, {"topic": "c", "seq": 0, "oldest": None}]
         assert reply == {"id": 1, "op": "subscribe", "ok": True, "topics": topics}
         assert await ask(one, op="list", id="mine") == {"id": "mine", "op": "list", "ok": True, "topics": ["a", "c"]}
         assert await ask(one, op="ping", id=2) == {"id": 2, "op": "pong"}
@@ -180,6 +183,162 @@ async def refusals():
             raise AssertionError(f"{path} was upgraded")
 
 
+class Replica:
+    """The newest value of each key of a topic, kept as docs/PROTOCOL.md says."""
+
+    def __init__(self, topic):
+        self.topic = topic
+        self.values = {}
+        self.since = None
+        self.epoch = None
+        self.complete = False
+        self.live = []  # the numbers of all messages that came behind a snapshot
+
+    async def subscribe(self, client):
+        """Returns the reply's only topic."""
+        options = {"topic": self.topic, "snapshot": True, "policy": "conflate"}
+        if self.since is not None:
+            options |= {"since": self.since, "epoch": self.epoch}
+        reply = await ask(client, op="subscribe", args=[options], id=self.topic)
+        assert reply["ok"] is True, reply
+        [subscribed] = reply["topics"]
+        if not subscribed.get("recovered"):
+            self.forget()
+        self.epoch = subscribed["epoch"]
+        return subscribed
+
+    def forget(self):
+        self.values, self.since, self.complete, self.live = {}, None, False, []
+
+    async def take(self, client):
+        """Takes the next message or notice, which is returned."""
+        message = json.loads(await asyncio.wait_for(client.recv(), 30))
+        assert message["topic"] == self.topic, message
+        match message.get("op"):
+            case None:
+                self.since = message["seq"]
+                if message.get("tombstone"):
+                    self.values.pop(message["key"], None)
+                else:
+                    self.values[message["key"]] = message["data"]
+                if self.complete:
+                    self.live.append(self.since)
+            case "snapshot":
+                self.forget()
+            case "live":
+                self.since, self.complete = message["seq"], True
+            case other:
+                raise AssertionError(f"nobody is slow here: {other}")
+        return message
+
+    async def take_snapshot(self, client):
+        taken = [await self.take(client)]
+        while taken[-1].get("op") != "live":
+            taken.append(await self.take(client))
+        assert taken[0] == {"op": "snapshot", "topic": self.topic, "seq": taken[-1]["seq"]}, taken
+        return taken[1:-1]
+
+
+async def recovery():
+    """A keyed topic survives lost connections: nothing is missing, nothing comes twice, removed keys are gone."""
+    count, published, expected = 600, 0, {}
+
+    async def publish(number):
+        nonlocal published
+        key = f"key {number % 7}"
+        if number % 11 == 10:
+            content = {"tombstone": True}
+            expected.pop(key, None)
+        else:
+            expected[key] = number
+            content = {"data": number}
+        reply = await ask(publisher, op="publish", args={"topic": "recovery", "key": key, **content}, id=number)
+        assert reply == {"id": number, "op": "publish", "ok": True, "topic": "recovery", "seq": number}, reply
+        published = number
+
+    async def publish_all():
+        for number in range(51, count + 1):
+            await publish(number)
+            await asyncio.sleep(0.001)
+
+    async with open_("/stream") as publisher:
+        for number in range(1, 51):
+            await publish(number)
+
+        replica = Replica("recovery")
+        client = await open_("/stream")
+        assert "recovered" not in await replica.subscribe(client)
+        snapshot = await replica.take_snapshot(client)
+        assert all("tombstone" not in message for message in snapshot), snapshot
+        assert replica.values == expected and replica.since == 50, replica.values
+
+        publishing = asyncio.create_task(publish_all())
+        for enough in (150, 300, 450):
+            while replica.since < enough:
+                await replica.take(client)
+            # Hard, with messages on their way.
+            client.transport.abort()
+            await client.wait_closed()
+            while published < enough + 10:
+                await asyncio.sleep(0.001)
+            client = await open_("/stream")
+            subscribed = await replica.subscribe(client)
+            assert subscribed["recovered"] is True and "missing" not in subscribed, subscribed
+            assert replica.since == enough and subscribed["seq"] >= enough + 10, subscribed
+        while replica.since < count:
+            await replica.take(client)
+        await publishing
+        assert replica.live == list(range(51, count + 1)), replica.live
+        assert replica.values == expected, replica.values
+
+        # Another epoch, as after a restart: the old numbers mean nothing, and the snapshot begins anew.
+        await client.close()
+        replica.epoch = f"{int(replica.epoch, 16) ^ 1:016x}"
+        async with open_("/stream") as client:
+            subscribed = await replica.subscribe(client)
+            assert subscribed["recovered"] is False and subscribed["missing"] is None, subscribed
+            snapshot = await replica.take_snapshot(client)
+            numbers = [message["seq"] for message in snapshot]
+            assert numbers == sorted(numbers) and len(snapshot) == len(expected), snapshot
+            assert replica.values == expected and replica.since == count, replica.values
+
+        # A raw client says it in the query, hears it in headers, and its library ignores notices.
+        async with open_(f"/ws/recovery?since={count - 3}&epoch={replica.epoch}") as raw:
+            headers = raw.response.headers
+            said = [headers[f"Fanfare-{name}"] for name in ("Epoch", "Seq", "Oldest", "Recovered")]
+            assert said == [replica.epoch, str(count), "1", "true"], said
+            for number in range(count - 2, count + 1):
+                assert await raw.recv() == ("" if number % 11 == 10 else str(number))
+        async with open_("/ws/recovery?snapshot=true") as raw:
+            got = [await raw.recv() for _ in expected]
+            assert got == [str(number) for number in sorted(expected.values())], got
+
+
+async def presence():
+    """The number of a topic's subscribers, of all endpoints."""
+    async with open_("/stream") as watcher:
+
+        async def expect(count):
+            # The first number can be from just before the subscription; the right one follows.
+            while (notice := json.loads(await asyncio.wait_for(watcher.recv(), 30)))["subscribers"] != count:
+                assert notice["subscribers"] < count and told == [], (notice, told)
+            assert notice == {"op": "presence", "topic": "presence", "subscribers": count}, notice
+            told.append(count)
+
+        told = []
+        reply = await ask(watcher, op="subscribe", args=[{"topic": "presence", "presence": True}], id=1)
+        assert reply["ok"] is True, reply
+        await expect(1)
+        raw = await open_("/ws/presence")
+        await expect(2)
+        raw.transport.abort()
+        await expect(1)
+        async with open_("/stream?topics=presence") as stream:
+            await stream.recv()
+            await expect(2)
+        await expect(1)
+
+
 async def crowd():
     """Many clients get the same messages in the same order. The test publishes, and compares with what it sees."""
     clients = await asyncio.gather(*(open_("/ws/crowd") for _ in range(CROWD)))
@@ -214,5 +373,7 @@ async def shutdown():
                 raise AssertionError("it goes on after the end")
 
 
-SCENARIOS = (messages, fragments, stream, pings, closes, deflate, refusals, crowd, shutdown)
+SCENARIOS = (
+    messages, fragments, stream, pings, closes, deflate, refusals, recovery, presence, crowd, shutdown,
+)
 asyncio.run({scenario.__name__: scenario for scenario in SCENARIOS}[sys.argv[1]]())

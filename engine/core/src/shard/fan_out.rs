@@ -125,6 +125,18 @@ pub(super) fn add_pending(subs: &mut Slab<Sub>, conn: &mut Conn, index: u32) {
     conn.pending_last = index;
 }
 
+/// Puts a subscription at the beginning of its connection's list of those with messages to send.
+pub(super) fn put_first(subs: &mut Slab<Sub>, conn: &mut Conn, index: u32) {
+    let sub = &mut subs[index];
+    debug_assert!(!sub.pending, "a subscription stands in the list once");
+    sub.pending = true;
+    sub.next_pending = conn.pending_first;
+    conn.pending_first = index;
+    if conn.pending_last == NIL {
+        conn.pending_last = index;
+    }
+}
+
 /// Takes the first subscription off its connection's list.
 pub(super) fn take_pending(subs: &mut Slab<Sub>, conn: &mut Conn) -> Option<u32> {
     let first = conn.pending_first;

@@ -10,7 +10,6 @@ use fanfare_wire::topic::TopicName;
 
 use super::conn::Holds;
 use super::{NS_PER_MS, Shard};
-use crate::log::Log;
 use crate::mailbox::{Command, ConnRef, Reply, Source, TapReply};
 use crate::message::{Draft, Message, PublishError};
 use crate::plane::Plane;
@@ -63,7 +62,7 @@ impl<D: Driver> Shard<D> {
     /// Sequences a message of a topic whose home is here.
     fn publish_here(&mut self, topic: &TopicName, draft: &Draft<'_>) -> Result<u64, PublishError> {
         let (plane, here, told_here) = (&self.plane, self.index, &mut self.told_here);
-        let tell = |log: &Log, listener: Listener| told(plane, here, told_here, log, listener);
+        let tell = |listener: Listener| told(plane, here, told_here, listener);
         let result = self.topics.publish(topic, draft, self.now, tell);
         match result {
             Ok(_) => {
@@ -83,7 +82,7 @@ impl<D: Driver> Shard<D> {
     /// enough, other shards have something to drop too; `ask` wakes them.
     fn make_room(&mut self, ask: bool) {
         let (plane, here, told_here) = (&self.plane, self.index, &mut self.told_here);
-        let tell = |log: &Log, listener: Listener| told(plane, here, told_here, log, listener);
+        let tell = |listener: Listener| told(plane, here, told_here, listener);
         let (dropped, enough) = self.topics.make_room(tell);
         self.stats.log_bytes_dropped.add(dropped as u64);
         if ask && !enough {
@@ -247,8 +246,8 @@ impl<D: Driver> Shard<D> {
             Command::Detach { topic, view, listener } => {
                 self.topics.detach(&topic, view, listener, self.now);
             }
-            Command::Snapshot { topic, view, from, listener } => {
-                let snapshot = self.snapshot_here(&topic, view, from);
+            Command::Snapshot { topic, view, from, head_min, listener } => {
+                let snapshot = self.snapshot_here(&topic, view, from, head_min);
                 self.reply(listener.shard, Reply::Snapshot { reader: listener.reader, from, snapshot });
             }
             Command::Tap { topic, start, wake, reply } => self.tap(&topic, start, wake, reply),
@@ -267,9 +266,15 @@ impl<D: Driver> Shard<D> {
         reply(log.map(|log| Tap::new(log, start, signal)));
     }
 
-    /// The newest message of each key changed since `from`, or of all keys from 0 on.
-    pub(super) fn snapshot_here(&mut self, topic: &TopicName, view: View, from: u64) -> Arc<Snapshot> {
-        let (snapshot, is_new) = self.topics.snapshot(topic, view, from, self.now);
+    /// The newest message of each key changed since `from`, or of all keys from 0 on, as of `head_min` or later.
+    pub(super) fn snapshot_here(
+        &mut self,
+        topic: &TopicName,
+        view: View,
+        from: u64,
+        head_min: u64,
+    ) -> Arc<Snapshot> {
+        let (snapshot, is_new) = self.topics.snapshot(topic, view, from, head_min, self.now);
         self.stats.snapshots_built.add(u64::from(is_new));
         snapshot
     }
@@ -289,7 +294,7 @@ impl<D: Driver> Shard<D> {
         if self.topics.is_watched() && self.now >= self.presence_due {
             self.presence_due = self.now + self.config().presence_interval_ms * NS_PER_MS;
             let (plane, here, told_here) = (&self.plane, self.index, &mut self.told_here);
-            self.topics.tell_presence(|log, listener| told(plane, here, told_here, log, listener));
+            self.topics.tell_presence(|listener| told(plane, here, told_here, listener));
             self.hear_here();
         }
         if self.now >= self.sweep_due {
@@ -300,7 +305,7 @@ impl<D: Driver> Shard<D> {
 
     fn sweep(&mut self) {
         let (plane, here, told_here) = (&self.plane, self.index, &mut self.told_here);
-        let tell = |log: &Log, listener: Listener| told(plane, here, told_here, log, listener);
+        let tell = |listener: Listener| told(plane, here, told_here, listener);
         self.topics.sweep(SWEPT_EACH_TIME, self.now, tell);
         self.hear_here();
         self.stats.topics.set(self.topics.len() as u64);
@@ -313,10 +318,10 @@ impl<D: Driver> Shard<D> {
 
 /// Passes on that a log's head moved: to a reader of another shard through its mailbox, to one of this shard a little
 /// later, since the topics are being worked on.
-fn told(plane: &Plane, here: usize, told_here: &mut Vec<u32>, log: &Log, listener: Listener) {
+fn told(plane: &Plane, here: usize, told_here: &mut Vec<u32>, listener: Listener) {
     if listener.shard == here {
         told_here.push(listener.reader);
-    } else if log.tell(listener.shard) {
+    } else {
         plane.mailboxes[listener.shard].head_moved(listener.reader);
     }
 }

@@ -14,7 +14,7 @@ use fanfare_wire::{frame, stream};
 
 use super::Shard;
 use super::conn::{Announce, Holds, JoinPurpose, Joining, Membership, NIL, Session, State, Wanted};
-use super::subs::{Progress, Reader, ReaderKey, Sub};
+use super::subs::{Progress, Reader, ReaderKey, Route, Sub};
 use crate::log::{Log, LogReader};
 use crate::mailbox::{Command, ConnRef};
 use crate::message::PublishError;
@@ -99,7 +99,11 @@ impl<D: Driver> Shard<D> {
         let listener = Listener { shard: self.index, reader };
         if home == self.index {
             match self.topics.attach(&topic, view, listener, self.now) {
-                Ok(Attached::Now(log)) => self.readers.slab[reader].log = Some(LogReader::new(log)),
+                Ok(Attached::Now(log)) => {
+                    // This shard may have been told of this log before this reader was there to hear it.
+                    log.looks(self.index);
+                    self.readers.slab[reader].log = Some(LogReader::new(log));
+                }
                 Ok(Attached::Later) => {}
                 Err(error) => {
                     self.readers.remove(reader);
@@ -211,7 +215,8 @@ impl<D: Driver> Shard<D> {
     fn subscribed(&self, wanted: &Wanted) -> Subscribed<'_> {
         let reader = &self.readers.slab[wanted.reader];
         let log = reader.log.as_ref().expect("the subscription was made of it");
-        let oldest = Some(log.oldest()).filter(|oldest| *oldest < log.end());
+        // The head may have moved since the subscription was made.
+        let oldest = Some(log.oldest()).filter(|oldest| *oldest <= wanted.head);
         let (topic, epoch) = (&*reader.topic, log.log().epoch());
         Subscribed { topic, epoch, seq: wanted.head, oldest, recovery: wanted.recovery }
     }
@@ -275,7 +280,12 @@ impl<D: Driver> Shard<D> {
         if let Some(before) = replaced {
             let moves = wanted.options.start != Start::Head || wanted.options.snapshot;
             if !moves && !is_presence {
-                self.subs[index].progress = self.subs[before].progress;
+                let mut progress = self.subs[before].progress;
+                if progress.route == Route::Conflate {
+                    // It was not told so yet, and may not want it any more.
+                    progress.route = Route::Log;
+                }
+                self.subs[index].progress = progress;
             }
             self.drop_sub(slot, before);
         }
@@ -284,6 +294,11 @@ impl<D: Driver> Shard<D> {
         }
         self.subs[index].held = false;
         let Sub { reader, place, pending, .. } = self.subs[index];
+        // What it gets to begin with is its share of this period.
+        let now = self.now;
+        if let Some(pace) = self.readers.slab[reader].pace.as_mut().filter(|pace| pace.is_due(now)) {
+            pace.looks(now);
+        }
         if !pending {
             self.compare(reader, place as usize);
         }

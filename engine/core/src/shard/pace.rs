@@ -16,17 +16,22 @@ pub(super) struct Pace {
     period_ns: u64,
     /// When the next look at the head is allowed.
     next: u64,
-    /// It stands in the shard's list of times.
-    armed: bool,
+    /// When it is looked at according to the shard's list of times; 0 if it does not stand there.
+    armed: u64,
 }
 
 impl Pace {
     pub(super) fn new(period_ns: u64) -> Self {
-        Self { period_ns, next: 0, armed: false }
+        Self { period_ns, next: 0, armed: 0 }
     }
 
     pub(super) fn period_ns(&self) -> u64 {
         self.period_ns
+    }
+
+    /// Whether the head may be looked at now.
+    pub(super) fn is_due(&self, now: u64) -> bool {
+        self.next <= now
     }
 
     /// Notes that the head is looked at now.
@@ -54,7 +59,8 @@ impl<D: Driver> Shard<D> {
         else {
             return false;
         };
-        if !std::mem::replace(&mut pace.armed, true) {
+        if pace.armed == 0 {
+            pace.armed = pace.next;
             self.paces.0.push(Reverse((pace.next, index)));
         }
         true
@@ -68,8 +74,8 @@ impl<D: Driver> Shard<D> {
             self.paces.0.pop();
             // The reader may be gone, and its index may name another one by now.
             let pace = self.readers.slab.get_mut(index).and_then(|reader| reader.pace.as_mut());
-            if let Some(pace) = pace.filter(|pace| pace.armed && pace.next == time) {
-                pace.armed = false;
+            if let Some(pace) = pace.filter(|pace| pace.armed == time) {
+                pace.armed = 0;
                 self.head_moved(index);
             }
         }

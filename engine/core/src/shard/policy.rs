@@ -63,7 +63,8 @@ impl<D: Driver> Shard<D> {
         let Sub { progress, reader, policy, .. } = self.subs[index];
         let reader = &mut self.readers.slab[reader];
         let Some(log) = &reader.log else { return false };
-        if progress.route != Route::Log || progress.cursor >= log.end() {
+        // Who wants to hear only so often gets the newest of each key however far behind.
+        if progress.route != Route::Log || progress.cursor >= log.end() || reader.pace.is_some() {
             return false;
         }
         if progress.cursor < log.floor() {
@@ -109,7 +110,8 @@ impl<D: Driver> Shard<D> {
                 self.plan_notice(index, Notice::Gap { from: cursor, to: end - 1 }, next)
             }
             Policy::Latest => {
-                next.cursor = end - 1;
+                // The newest message may have left the log, too.
+                next.cursor = (end - 1).max(reader.log.as_ref().map_or(0, |log| log.floor()));
                 let mut bytes = 0;
                 if self.readers.slab[self.subs[index].reader].view == View::Presence {
                     self.subs[index].progress = next;
@@ -173,6 +175,9 @@ impl<D: Driver> Shard<D> {
             let notice = Notice::Conflated { from: progress.cursor, to: snapshot.head() };
             planned += self.plan_notice(index, notice, next);
         }
+        if next.route == Route::Whole && !snapshot.is_whole() {
+            next.route = Route::Rest;
+        }
         let before = std::mem::replace(&mut self.subs[index].progress, next);
         let first = snapshot.start_for(next.cursor);
         let piece = snapshot.piece(first, PIECE_BYTES);
@@ -206,7 +211,7 @@ impl<D: Driver> Shard<D> {
         let progress = self.subs[index].progress;
         let next = Progress { route: Route::Log, ..progress };
         let mut planned = 0;
-        if progress.route == Route::Whole {
+        if matches!(progress.route, Route::Whole | Route::Rest) {
             planned = self.plan_notice(index, Notice::Live { seq: progress.snapshot_head }, next);
         }
         self.subs[index].progress = next;
@@ -216,17 +221,34 @@ impl<D: Driver> Shard<D> {
 
     /// Sees to it that a subscription gets what is left for it, when its turn comes.
     pub(super) fn requeue(&mut self, slot: u32, index: u32) {
+        if self.has_more(index) {
+            super::fan_out::add_pending(&mut self.subs, &mut self.conns[slot], index);
+        }
+    }
+
+    /// As [`Self::requeue`], after a send that the kernel did not take whole: whoever got nothing of it keeps its turn.
+    pub(super) fn requeue_undone(&mut self, slot: u32, index: u32, had_turn: bool) {
+        self.remove_pending(slot, index);
+        if had_turn {
+            self.requeue(slot, index);
+        } else if self.has_more(index) {
+            super::fan_out::put_first(&mut self.subs, &mut self.conns[slot], index);
+        }
+    }
+
+    /// Whether a subscription that is not listed has something left to be sent now.
+    fn has_more(&mut self, index: u32) -> bool {
         let Sub { progress, reader, pending, awaits, .. } = self.subs[index];
-        let Some(log) = &self.readers.slab[reader].log else { return };
+        let Some(log) = &self.readers.slab[reader].log else { return false };
         if pending || awaits || !progress.has_work(log.end()) {
-            return;
+            return false;
         }
         // One that wants to hear only so often has heard for now, unless it is in the middle of a piece.
-        if progress.route == Route::Log && self.readers.slab[reader].pace.is_some() && self.must_wait(reader)
-        {
-            return;
+        if progress.route == Route::Log && self.readers.slab[reader].pace.is_some() {
+            self.head_moved(reader);
+            return false;
         }
-        super::fan_out::add_pending(&mut self.subs, &mut self.conns[slot], index);
+        true
     }
 
     /// Lists a subscription for sending from outside of a plan.

@@ -287,11 +287,13 @@ impl<D: Driver> Shard<D> {
                 }
                 self.stats.delivered.sub(u64::from(entries.end - entry));
                 let cursor = snapshot.cursor_at(entry);
-                (*sub, Progress { cursor, snapshot_head: snapshot.head(), ..*before })
+                let is_rest = before.route == Route::Whole && !snapshot.is_whole();
+                let route = if is_rest { Route::Rest } else { before.route };
+                (*sub, Progress { cursor, snapshot_head: snapshot.head(), route, ..*before })
             }
         };
         self.subs[index].progress = progress;
-        self.requeue(slot, index);
+        self.requeue_undone(slot, index, taken > 0);
     }
 
     /// Goes on with the connections of the batch for which it matters that their outbox was sent.

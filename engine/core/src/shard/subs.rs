@@ -27,6 +27,9 @@ pub(super) enum Route {
     Part,
     /// A whole snapshot. The cursor is 0 until the subscriber was told so.
     Whole,
+    /// The rest of a whole snapshot, as of a later head than its beginning: keys that were removed in between are a part
+    /// of it.
+    Rest,
 }
 
 /// How far a subscription has got. A send that was short puts back what it was before.
@@ -57,6 +60,13 @@ impl Progress {
         Self { route: Route::Whole, recovering: true, ..Self::from(0) }
     }
 
+    /// The lowest head that a snapshot for it may have. It never goes back to an older one, which lacks the newer values
+    /// that replaced what it has been spared; and one that ends below its cursor would get it nowhere.
+    pub(super) fn head_min(&self) -> u64 {
+        let begun = if self.snapshot_head == NO_SNAPSHOT { 0 } else { self.snapshot_head };
+        if self.wants_whole() { begun } else { begun.max(self.cursor) }
+    }
+
     /// True while it waits for the beginning of a whole snapshot.
     pub(super) fn wants_whole(&self) -> bool {
         self.route == Route::Whole && self.cursor == 0
@@ -64,7 +74,7 @@ impl Progress {
 
     /// True when it has all of the snapshot that it began.
     pub(super) fn had_snapshot(&self) -> bool {
-        matches!(self.route, Route::Part | Route::Whole)
+        matches!(self.route, Route::Part | Route::Whole | Route::Rest)
             && !self.wants_whole()
             && self.snapshot_head != NO_SNAPSHOT
             && self.cursor > self.snapshot_head

@@ -38,6 +38,7 @@ impl Supply {
         // What it waited for or has begun; or what arrived just now.
         let suits = |snapshot: &&Arc<Snapshot>| {
             snapshot.head() + 1 >= floor
+                && snapshot.head() >= progress.head_min()
                 && (snapshot.head() == progress.snapshot_head || now < self.arrived_at + NEW_NS)
         };
         let whole = self.whole.as_ref().filter(suits);
@@ -100,13 +101,16 @@ impl<D: Driver> Shard<D> {
             Some(_) => 0,
             None => supply.awaiting.iter().map(|sub| self.subs[*sub].progress.cursor).min().unwrap_or(0),
         };
+        let newest = supply.awaiting.iter().map(|sub| self.subs[*sub].progress.head_min()).max().unwrap_or(0);
+        // Behind the snapshot it goes on in the log, which may have become shorter.
+        let head_min = reader.log.as_ref().map_or(0, |log| log.floor() - 1).max(newest);
         let (topic, view, home) = (reader.topic.clone(), reader.view, reader.home);
         if home == self.index {
-            let snapshot = self.snapshot_here(&topic, view, from);
+            let snapshot = self.snapshot_here(&topic, view, from, head_min);
             self.snapshot_arrived(index, from, snapshot);
         } else {
             let listener = Listener { shard: self.index, reader: index };
-            self.command(home, Command::Snapshot { topic, view, from, listener });
+            self.command(home, Command::Snapshot { topic, view, from, head_min, listener });
         }
     }
 
@@ -129,10 +133,15 @@ impl<D: Driver> Shard<D> {
                 }
                 progress.wants_whole()
             } else {
-                !progress.wants_whole() && snapshot.covers(progress.cursor)
+                !progress.wants_whole()
+                    && snapshot.covers(progress.cursor)
+                    && snapshot.head() >= progress.head_min()
             };
             if serves {
                 progress.snapshot_head = snapshot.head();
+                if progress.route == Route::Whole && !snapshot.is_whole() {
+                    progress.route = Route::Rest;
+                }
                 served.push(sub);
             } else {
                 left.push(sub);

@@ -15,6 +15,7 @@ pub(crate) struct Listener {
 /// All listeners of one log: shards, and readers inside the process.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
+    /// Those of one shard stand together.
     shards: Vec<Listener>,
     taps: Vec<Arc<TapSignal>>,
     /// Shards that will listen as soon as the log is made from history.
@@ -24,7 +25,8 @@ pub(super) struct Listeners {
 impl Listeners {
     pub(super) fn add(&mut self, listener: Listener) {
         debug_assert!(!self.shards.contains(&listener), "a reader listens once");
-        self.shards.push(listener);
+        let place = self.shards.partition_point(|known| known.shard <= listener.shard);
+        self.shards.insert(place, listener);
     }
 
     pub(super) fn add_tap(&mut self, tap: Arc<TapSignal>) {
@@ -41,8 +43,13 @@ impl Listeners {
     }
 
     /// Tells all of them that the head moved or that the log became shorter.
-    pub(super) fn tell(&mut self, log: &Log, tell: &mut impl FnMut(&Log, Listener)) {
-        self.shards.iter().for_each(|listener| tell(log, *listener));
+    pub(super) fn tell(&mut self, log: &Log, tell: &mut impl FnMut(Listener)) {
+        // A shard is told once until it looks; then all of its readers are, since each looks for itself.
+        for readers in self.shards.chunk_by(|one, next| one.shard == next.shard) {
+            if log.tell(readers[0].shard) {
+                readers.iter().for_each(|reader| tell(*reader));
+            }
+        }
         self.signal_taps();
     }
 

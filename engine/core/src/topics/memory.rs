@@ -67,6 +67,10 @@ impl Memory {
         self.own_logs + self.own_values
     }
 
+    pub(super) fn own_logs(&self) -> usize {
+        self.own_logs
+    }
+
     /// Takes note that a topic's logs and values went from some sizes to others.
     pub(super) fn account(&mut self, before: Footprint, after: Footprint) {
         shift(&self.usage.logs, &mut self.own_logs, before.logs, after.logs);

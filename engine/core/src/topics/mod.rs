@@ -75,8 +75,9 @@ pub(crate) struct Topics {
     building: Vec<u32>,
     /// Topics whose presence somebody watches.
     watched: Vec<u32>,
-    /// All logs were emptied for lack of memory since the last sweep, and it was not enough.
-    emptied: bool,
+    /// All logs were emptied for lack of memory since the last sweep, which was not enough, and took so many bytes then.
+    emptied: Option<usize>,
+    segment_bytes_max: usize,
     /// Where the next look for idle topics starts.
     sweep_at: usize,
     /// A frame in the making.
@@ -100,7 +101,8 @@ impl Topics {
             keys: 0,
             building: Vec::new(),
             watched: Vec::new(),
-            emptied: false,
+            emptied: None,
+            segment_bytes_max: config.segment_bytes_max,
             sweep_at: 0,
             scratch: Vec::new(),
         }
@@ -122,12 +124,13 @@ impl Topics {
         name: &TopicName,
         draft: &Draft<'_>,
         now: u64,
-        tell: impl FnMut(&Log, Listener),
+        tell: impl FnMut(Listener),
     ) -> Result<u64, PublishError> {
         let slot = self.find_or_create(name, now)?;
         let Self { slots, memory, scratch, keys, .. } = self;
         let topic = slots[slot as usize].as_mut().expect("a named topic stands in its slot");
         if let Some(growth) = topic.growth_of_values(draft)?
+            && growth > 0
             && !memory.has_room_for_values(growth)
         {
             return Err(PublishError::ValuesTooLarge);
@@ -227,17 +230,18 @@ impl Topics {
         Ok(log)
     }
 
-    /// The newest message of each key changed since `from`, or of all keys from 0 on; and whether it was made just
-    /// now. Somebody listens to the topic.
+    /// The newest message of each key changed since `from`, or of all keys from 0 on, as of `head_min` or later; and
+    /// whether it was made just now. Somebody listens to the topic.
     pub(crate) fn snapshot(
         &mut self,
         name: &TopicName,
         view: View,
         from: u64,
+        head_min: u64,
         now: u64,
     ) -> (Arc<Snapshot>, bool) {
         let topic = self.find(name).expect("a topic that somebody listens to is not forgotten");
-        topic.snapshot(view, from, now)
+        topic.snapshot(view, from, head_min, now)
     }
 
     fn find(&mut self, name: &TopicName) -> Option<&mut Topic> {
@@ -283,7 +287,7 @@ impl Topics {
 
     /// Drops the oldest segments of these topics while the process holds more than it may. Calls `tell` for the
     /// listeners of logs that became shorter. Returns how many bytes that were, and whether it was enough.
-    pub(crate) fn make_room(&mut self, mut tell: impl FnMut(&Log, Listener)) -> (usize, bool) {
+    pub(crate) fn make_room(&mut self, mut tell: impl FnMut(Listener)) -> (usize, bool) {
         let before = self.memory.own();
         while self.memory.is_over()
             && let Some(sealed) = self.memory.oldest_sealed()
@@ -299,14 +303,16 @@ impl Topics {
                 self.memory.account(footprint, topic.footprint());
             }
         }
-        if !self.emptied {
+        // Looking through all topics has to be worth it.
+        let has_grown = |left: usize| self.memory.own_logs() >= left + self.segment_bytes_max;
+        if self.emptied.is_none_or(has_grown) {
             self.empty_logs(tell);
         }
         (before.saturating_sub(self.memory.own()), !self.memory.is_over())
     }
 
     /// Empties logs while the process holds more than it may. What they hold are segments that are not full yet.
-    fn empty_logs(&mut self, mut tell: impl FnMut(&Log, Listener)) {
+    fn empty_logs(&mut self, mut tell: impl FnMut(Listener)) {
         for slot in 0..self.slots.len() {
             if !self.memory.is_over() {
                 return;
@@ -319,8 +325,8 @@ impl Topics {
             }
             self.memory.account(footprint, topic.footprint());
         }
-        // Others hold what is too much. Looking through all topics again and again would not help.
-        self.emptied = true;
+        // Others hold what is too much.
+        self.emptied = Some(self.memory.own_logs());
     }
 
     /// True while the process holds more than it may.
@@ -330,8 +336,8 @@ impl Topics {
 
     /// Looks at up to `count` topics: lets go of what passed retention, and forgets topics that nobody uses.
     /// Calls `tell` for the listeners of a log that became shorter, so that they let go of it too.
-    pub(crate) fn sweep(&mut self, count: usize, now: u64, mut tell: impl FnMut(&Log, Listener)) {
-        self.emptied = false;
+    pub(crate) fn sweep(&mut self, count: usize, now: u64, mut tell: impl FnMut(Listener)) {
+        self.emptied = None;
         for _ in 0..count.min(self.slots.len()) {
             let slot = self.sweep_at % self.slots.len();
             self.sweep_at = slot + 1;
@@ -351,7 +357,7 @@ impl Topics {
     }
 
     /// Tells those who watch topics how many subscribers these have, where the number changed.
-    pub(crate) fn tell_presence(&mut self, mut tell: impl FnMut(&Log, Listener)) {
+    pub(crate) fn tell_presence(&mut self, mut tell: impl FnMut(Listener)) {
         let Self { slots, watched, scratch, memory, .. } = self;
         watched.retain(|slot| {
             let Some(topic) = &mut slots[*slot as usize] else { return false };

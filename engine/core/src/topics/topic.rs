@@ -10,7 +10,7 @@ use fanfare_wire::topic::TopicName;
 use super::annotations::Annotations;
 use super::listeners::{Listener, Listeners};
 use super::memory::Footprint;
-use crate::log::{Log, LogLimits, LogReader, LogWriter, Marks};
+use crate::log::{LogLimits, LogReader, LogWriter, Marks};
 use crate::message::{Draft, PublishError};
 use crate::rules::TopicLimits;
 use crate::snapshot::Snapshot;
@@ -169,7 +169,7 @@ impl Topic {
         draft: &Draft<'_>,
         now: u64,
         scratch: &mut Vec<u8>,
-        mut tell: impl FnMut(&Log, Listener),
+        mut tell: impl FnMut(Listener),
         mut sealed: impl FnMut(View, u64),
     ) -> u64 {
         let Draft { kind, key, payload } = *draft;
@@ -181,10 +181,10 @@ impl Topic {
         }
         match key {
             Some(key) if kind == Kind::Tombstone => {
-                if let Some(values) = &mut self.values {
-                    values.remove(seq, key);
-                    values.purge_surplus();
-                }
+                // Even of a key that had no value: subscribers of everything get it, too.
+                let values = self.values.get_or_insert_default();
+                values.remove(seq, key);
+                values.purge_surplus();
             }
             Some(key) => self.values.get_or_insert_default().set(seq, key, kind, payload),
             None => self.last_keyless = seq,
@@ -264,9 +264,15 @@ impl Topic {
         true
     }
 
-    /// The newest message of each key whose newest message is `from` or later, framed once for all who ask. From 0 on,
-    /// or where removed keys are forgotten, it is a whole snapshot.
-    pub(super) fn snapshot(&mut self, view: View, from: u64, now: u64) -> (Arc<Snapshot>, bool) {
+    /// The newest message of each key whose newest message is `from` or later, framed once for all who ask, as of `head_min`
+    /// or later. From 0 on, or where removed keys are forgotten, it is a whole snapshot.
+    pub(super) fn snapshot(
+        &mut self,
+        view: View,
+        from: u64,
+        head_min: u64,
+        now: u64,
+    ) -> (Arc<Snapshot>, bool) {
         let purged = self.values.as_ref().map_or(0, |values| values.purged_through());
         let whole = from <= purged;
         let from = if whole { 0 } else { from };
@@ -274,6 +280,7 @@ impl Topic {
         self.snapshots.retain(|cached| cached.view != view || cached.snapshot.is_fresh(head));
         let serves = |cached: &&mut CachedSnapshot| {
             cached.view == view
+                && cached.snapshot.head() >= head_min
                 && cached.snapshot.is_whole() == whole
                 && (whole || cached.snapshot.covers(from))
         };
@@ -299,7 +306,7 @@ impl Topic {
 
     /// Lets go of what passed retention and of what nobody wants any more. Calls `tell` for listeners of a log that
     /// became shorter, so that they let go of it too.
-    pub(super) fn expire(&mut self, now: u64, idle_ns: u64, mut tell: impl FnMut(&Log, Listener)) {
+    pub(super) fn expire(&mut self, now: u64, idle_ns: u64, mut tell: impl FnMut(Listener)) {
         self.snapshots.retain(|cached| now.saturating_sub(cached.asked_at) < SNAPSHOT_KEPT_NS);
         let aged = self.marks.as_ref().map_or(0, |marks| marks.older_than(now));
         self.oldest = self.oldest.max(aged);
@@ -316,14 +323,7 @@ impl Topic {
         }
     }
 
-    fn expire_log(
-        &mut self,
-        view: View,
-        aged: u64,
-        now: u64,
-        idle_ns: u64,
-        tell: &mut impl FnMut(&Log, Listener),
-    ) {
+    fn expire_log(&mut self, view: View, aged: u64, now: u64, idle_ns: u64, tell: &mut impl FnMut(Listener)) {
         let keeps = view == View::Raw && self.limits.log_messages_max > 0;
         let (oldest, seq, lag_bytes_max) = (self.oldest, self.seq, self.limits.lag_bytes_max);
         let slot = self.log_mut(view);
@@ -370,7 +370,7 @@ impl Topic {
     }
 
     /// Tells those who watch how many subscribers there are, if the number changed. Calls `tell` for each listener.
-    pub(super) fn tell_presence(&mut self, scratch: &mut Vec<u8>, mut tell: impl FnMut(&Log, Listener)) {
+    pub(super) fn tell_presence(&mut self, scratch: &mut Vec<u8>, mut tell: impl FnMut(Listener)) {
         let count = self.subscribers.load(std::sync::atomic::Ordering::Relaxed);
         let Some(log) = &mut self.presence else { return };
         if self.presence_told.replace(count) == Some(count) && !log.writer.is_empty() {
