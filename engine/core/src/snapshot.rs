@@ -83,9 +83,14 @@ impl Snapshot {
         self.seqs.get(entry as usize).copied()
     }
 
-    /// Where a subscriber stands that has everything before an entry.
-    pub(crate) fn cursor_at(&self, entry: u32) -> u64 {
-        self.seq_of(entry).unwrap_or(self.head + 1)
+    /// Where a subscriber stands that stood at `cursor` and now has everything before an entry.
+    pub(crate) fn cursor_at(&self, entry: u32, cursor: u64) -> u64 {
+        if entry == self.end() {
+            return self.head + 1;
+        }
+        // Behind the last message that it got, not before the next one: what lies between is not passed over yet.
+        let behind = entry.checked_sub(1).and_then(|last| self.seq_of(last)).map_or(0, |last| last + 1);
+        behind.max(cursor)
     }
 
     /// The entries from `first` on that one send takes: at least one if there is one, and others up to `bytes_max`.

@@ -5,6 +5,7 @@ use fanfare_wire::subscribe::Policy;
 
 use super::client::Topic;
 use super::ledger::{Entry, KEYLESS, KEYS, Life};
+use super::newest::Newest;
 use super::part::Part;
 use super::terms::{From, Terms};
 
@@ -26,12 +27,16 @@ enum Stage {
     Begins { from: u64, to: u64 },
     /// Exactly this message.
     Log { next: u64 },
-    /// The newest message of each key, and then perhaps every message.
+    /// The newest message of each key in the range that was told, then every message.
+    Conflated(Newest),
+    /// The newest message of each key now and then, and then perhaps every message.
     Part(Part),
     /// The notice of a snapshot.
     SnapshotDue,
-    /// The messages of the snapshot as of `seq`, or the end of it.
-    Snapshot { seq: u64, got: Vec<Option<u64>> },
+    /// The messages of a snapshot, or the notice of its end.
+    Snapshot(Newest),
+    /// The rest of a snapshot that a full socket stopped, as of a later head, or the notice of its end.
+    Rest(Newest),
 }
 
 /// How often the rarer rules were followed.
@@ -40,7 +45,7 @@ pub struct Seen {
     pub messages: u64,
     pub gaps: u64,
     pub conflated: u64,
-    /// Conflations and snapshots that a full socket stopped, and that went on with newer values.
+    /// Conflations and snapshots that a full socket stopped, and that went on as of a later head.
     pub continued: u64,
     pub snapshots: u64,
     /// Snapshots that nobody had asked for, because removed keys could no longer be told one by one.
@@ -132,9 +137,10 @@ impl Subscription {
         if self.period_ns > 0 {
             match self.stage {
                 Stage::Begins { to: next, .. } | Stage::Log { next } => {
-                    self.stage = Stage::Part(Part::new(next, 0));
+                    self.stage = Stage::Part(Part::new(next));
                 }
-                Stage::Part(_) | Stage::SnapshotDue | Stage::Snapshot { .. } => {}
+                Stage::Conflated(ref range) => self.stage = Stage::Part(Part::new(range.next)),
+                Stage::Part(_) | Stage::SnapshotDue | Stage::Snapshot(_) | Stage::Rest(_) => {}
             }
         }
     }
@@ -143,6 +149,8 @@ impl Subscription {
     pub fn message(&mut self, life: &Life, seq: Option<u64>, now: u64) {
         self.seen.messages += 1;
         let mut known = seq;
+        let roomy = self.roomy;
+        let may_lack = |entry: &Entry| may_lack(entry, roomy);
         match &mut self.stage {
             Stage::Begins { from, to } => {
                 // A raw subscriber is told exactly where it begins.
@@ -157,18 +165,23 @@ impl Subscription {
                 known = Some(seq);
                 *next += 1;
             }
-            Stage::Part(part) => part.push(life, seq),
-            Stage::SnapshotDue => panic!("message {seq:?} comes before the snapshot that was asked for"),
-            Stage::Snapshot { seq: head, got } => {
-                if let Some(seq) = seq {
-                    // After a stop, what changed since comes, and removed keys with it.
-                    let fits = seq > *head || life.is_newest(seq, *head);
-                    assert!(
-                        fits && !(self.healthy && (seq > *head || life.entry(seq).is_tombstone())),
-                        "{seq} is no part of the snapshot of {head}"
-                    );
+            Stage::Part(part) => part.push(seq),
+            Stage::Conflated(range) => {
+                let to = range.to;
+                known = range.take(life, seq, may_lack).or_else(|| {
+                    let seq = seq.unwrap_or(to + 1);
+                    assert_eq!(seq, to + 1, "every message follows the range that ends at {to}");
+                    Some(seq)
+                });
+                if known == Some(to + 1) {
+                    self.stage = Stage::Log { next: to + 2 };
                 }
-                got.push(seq);
+            }
+            Stage::SnapshotDue => panic!("message {seq:?} comes before the snapshot that was asked for"),
+            Stage::Snapshot(range) | Stage::Rest(range) => {
+                let to = range.to;
+                known = range.take(life, seq, may_lack);
+                assert!(known.is_some(), "{seq:?} comes where the snapshot of {to} has nothing");
             }
         }
         let Some(known) = known else {
@@ -201,23 +214,16 @@ impl Subscription {
                 self.has_gaps = true;
                 self.seen.gaps += 1;
             }
-            Notice::Conflated { from, to } => {
-                let may = self.policy == Policy::Conflate && self.period_ns == 0;
-                assert!(may, "a conflation under the policy {}", self.policy);
-                assert!(from <= to && to <= life.head(), "conflated {from} to {to} of {}", life.head());
-                self.close(life, from - 1);
-                self.stage = Stage::Part(Part::new(from, to));
-                self.seen.conflated += 1;
-            }
+            Notice::Conflated { from, to } => self.conflated(life, from, to),
             Notice::Snapshot { seq } => {
                 assert!(seq <= life.head(), "a snapshot as of {seq} of {}", life.head());
                 if !matches!(self.stage, Stage::SnapshotDue) {
                     // One that was stopped may have to begin anew.
-                    let may = self.conflates || matches!(self.stage, Stage::Snapshot { .. });
+                    let may = self.conflates || matches!(self.stage, Stage::Snapshot(_) | Stage::Rest(_));
                     assert!(may, "a snapshot that was not asked for, under the policy {}", self.policy);
                     self.seen.forced_snapshots += 1;
                 }
-                self.stage = Stage::Snapshot { seq, got: Vec::new() };
+                self.stage = Stage::Snapshot(Newest::snapshot(seq));
                 (self.last, self.since, self.has_gaps) = (0, 0, false);
                 self.held = [0; KEYS + 1];
             }
@@ -225,27 +231,52 @@ impl Subscription {
         }
     }
 
-    /// The snapshot is over: what came says which keys have values as of `head`, and what they are.
-    fn live(&mut self, life: &Life, head: u64) {
-        let Stage::Snapshot { seq, got } = &self.stage else { panic!("no snapshot ends at {head}") };
-        assert!(*seq <= head && head <= life.head(), "a snapshot as of {seq} ends at {head}");
-        let mut missing_tombstones = 0;
-        for newest in (1..=head).filter(|newest| life.is_newest(*newest, head)) {
-            let entry = life.entry(newest);
-            if entry.is_tombstone() {
-                // A key that was sent and then removed has to be taken back.
-                let held = self.held[entry.key];
-                missing_tombstones += u64::from(held > 0 && held != newest);
-            } else {
-                let is_held = self.held[entry.key] == newest;
-                assert!(is_held || self.may_lack(entry), "the snapshot of {head} lacks message {newest}");
+    /// Of these messages only the newest of each key come.
+    fn conflated(&mut self, life: &Life, from: u64, to: u64) {
+        assert!(from <= to && to <= life.head(), "conflated {from} to {to} of {}", life.head());
+        let roomy = self.roomy;
+        let range = Newest::conflated(from, to);
+        let in_snapshot = matches!(self.stage, Stage::Snapshot(_) | Stage::Rest(_));
+        match &self.stage {
+            // A full socket stopped what was told before, and it goes on as of a later head.
+            Stage::Conflated(before) | Stage::Snapshot(before) | Stage::Rest(before)
+                if in_snapshot || from <= before.to =>
+            {
+                assert!(!self.healthy, "nothing stopped the newest as of {}", before.to);
+                assert!(before.to <= to, "conflated to {to} after {before:?}");
+                assert!((before.next..=before.to + 1).contains(&from), "{from} after {before:?}");
+                before.end_below(life, from, |entry| may_lack(entry, roomy));
+                self.stage = if in_snapshot { Stage::Rest(range) } else { Stage::Conflated(range) };
+                self.seen.continued += 1;
+            }
+            _ => {
+                let may = self.policy == Policy::Conflate && self.period_ns == 0;
+                assert!(
+                    may,
+                    "a conflation from {from} to {to} under the policy {}: {:?}",
+                    self.policy, self.stage
+                );
+                self.close(life, from - 1);
+                self.stage = Stage::Conflated(range);
+                self.seen.conflated += 1;
             }
         }
-        let unknown = got.iter().filter(|got| got.is_none()).count() as u64;
-        assert!(missing_tombstones <= unknown, "the snapshot of {head} has a removed key");
-        assert!(self.last <= head, "message {} belongs behind the snapshot of {head}", self.last);
-        assert!(!self.healthy || (*seq == head && unknown == 0), "nothing stopped the snapshot of {seq}");
-        self.seen.continued += u64::from(*seq < head);
+    }
+
+    /// The snapshot is over: what it holds now is the newest of each key as of `head`.
+    fn live(&mut self, life: &Life, head: u64) {
+        let (Stage::Snapshot(range) | Stage::Rest(range)) = &self.stage else {
+            panic!("no snapshot ends at {head}")
+        };
+        assert_eq!(range.to, head, "the snapshot ends where it was told to");
+        range.end_below(life, head + 1, |entry| self.may_lack(entry));
+        for newest in (1..=head).filter(|newest| life.is_newest(*newest, head)) {
+            let entry = life.entry(newest);
+            let held = self.held[entry.key];
+            // A key that was removed before it was ever sent is not told.
+            let may = self.may_lack(entry) || entry.is_tombstone() && held == 0;
+            assert!(held == newest || may, "after the snapshot of {head} a key is at {held}, not {newest}");
+        }
         self.seen.snapshots += 1;
         self.last = head;
         self.stage = Stage::Log { next: head + 1 };
@@ -265,22 +296,22 @@ impl Subscription {
                 self.since = end + 1;
             }
             Stage::Log { next } => assert_eq!(*next, end + 1, "it has what is below {next}"),
-            Stage::Part(part) => {
-                let head = part.explain(life, end, |entry| self.may_lack(entry));
-                let head = head.unwrap_or_else(|| {
-                    panic!("it stands at {end}, and what came is {part:?}; {}", life.describe(1, end))
-                });
-                self.seen.continued += u64::from(self.period_ns == 0 && part.was_continued(head));
+            Stage::Conflated(range) => {
+                assert_eq!(range.to, end, "every message follows the range that was told");
+                range.end_below(life, end + 1, |entry| self.may_lack(entry));
             }
+            Stage::Part(part) => assert!(
+                part.is_explained(life, end, |entry| self.may_lack(entry)),
+                "it stands at {end}, and what came is {part:?}; {}",
+                life.describe(1, end)
+            ),
             Stage::SnapshotDue => panic!("the snapshot that was asked for did not come"),
-            Stage::Snapshot { seq, .. } => panic!("the snapshot of {seq} was not ended"),
+            Stage::Snapshot(range) | Stage::Rest(range) => panic!("the snapshot was not ended: {range:?}"),
         }
     }
 
-    /// Whether a message may be missing where the newest of each key comes: one without a key lives only as long as the
-    /// log holds it.
     fn may_lack(&self, entry: &Entry) -> bool {
-        entry.key == KEYLESS && !self.roomy
+        may_lack(entry, self.roomy)
     }
 
     /// The connection was closed because this subscription was too slow, and told to resume behind `since`.
@@ -296,8 +327,12 @@ impl Subscription {
         match &self.stage {
             Stage::Begins { from, to } => assert!((*from..=*to).contains(&(life.head() + 1)), "nothing came"),
             Stage::Log { next } => assert_eq!(*next, life.head() + 1, "the next message"),
+            Stage::Conflated(range) => {
+                assert_eq!(range.to, life.head(), "the end of what was conflated");
+                range.end_below(life, range.to + 1, |entry| self.may_lack(entry));
+            }
             Stage::Part(_) => {}
-            Stage::SnapshotDue | Stage::Snapshot { .. } => panic!("the snapshot is not there"),
+            Stage::SnapshotDue | Stage::Snapshot(_) | Stage::Rest(_) => panic!("the snapshot is not there"),
         }
     }
 
@@ -332,4 +367,10 @@ impl Subscription {
             }
         }
     }
+}
+
+/// Whether a message may be missing where the newest of each key comes: one without a key lives only as long as the log
+/// holds it.
+fn may_lack(entry: &Entry, roomy: bool) -> bool {
+    entry.key == KEYLESS && !roomy
 }

@@ -14,7 +14,7 @@ use fanfare_wire::{frame, stream};
 
 use super::Shard;
 use super::conn::{Announce, Holds, JoinPurpose, Joining, Membership, NIL, Session, State, Wanted};
-use super::subs::{Progress, Reader, ReaderKey, Route, Sub};
+use super::subs::{NO_SNAPSHOT, Progress, Reader, ReaderKey, Route, Sub};
 use crate::log::{Log, LogReader};
 use crate::mailbox::{Command, ConnRef};
 use crate::message::PublishError;
@@ -281,8 +281,8 @@ impl<D: Driver> Shard<D> {
             let moves = wanted.options.start != Start::Head || wanted.options.snapshot;
             if !moves && !is_presence {
                 let mut progress = self.subs[before].progress;
-                if progress.route == Route::Conflate {
-                    // It was not told so yet, and may not want it any more.
+                if progress.route == Route::Part && progress.told_head == NO_SNAPSHOT {
+                    // What it was not told of yet it may not want any more.
                     progress.route = Route::Log;
                 }
                 self.subs[index].progress = progress;

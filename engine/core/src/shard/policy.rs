@@ -92,8 +92,7 @@ impl<D: Driver> Shard<D> {
         let (cursor, mut next) = (progress.cursor, Progress { lagging: true, recovering: false, ..progress });
         match policy {
             _ if paced => {
-                self.subs[index].progress =
-                    Progress { route: Route::Part, snapshot_head: NO_SNAPSHOT, ..progress };
+                self.subs[index].progress = Progress { route: Route::Part, ..Progress::from(cursor) };
                 self.plan_snapshot(slot, index)
             }
             Policy::Disconnect => {
@@ -102,7 +101,7 @@ impl<D: Driver> Shard<D> {
             }
             Policy::Conflate => {
                 self.subs[index].progress =
-                    Progress { route: Route::Conflate, snapshot_head: NO_SNAPSHOT, ..next };
+                    Progress { route: Route::Part, lagging: true, ..Progress::from(cursor) };
                 self.plan_snapshot(slot, index)
             }
             Policy::Skip => {
@@ -165,23 +164,27 @@ impl<D: Driver> Shard<D> {
             self.await_snapshot(index);
             return 0;
         };
-        let mut next = Progress { snapshot_head: snapshot.head(), ..progress };
+        let head = snapshot.head();
+        // Who wants to hear only so often knows that not every message comes. But each whole snapshot is told.
+        let is_untold = progress.route == Route::Part && self.readers.slab[reader].pace.is_some();
+        let told_head = if is_untold { NO_SNAPSHOT } else { head };
+        let mut next = Progress { snapshot_head: head, told_head, ..progress };
+        let mut is_told = is_untold || progress.told_head == head;
+        if next.route == Route::Whole && !snapshot.is_whole() {
+            (next.route, is_told) = (Route::Rest, false);
+        }
         let mut planned = 0;
         if progress.wants_whole() {
             next.cursor = 1;
-            planned += self.plan_notice(index, Notice::Snapshot { seq: snapshot.head() }, next);
-        } else if progress.route == Route::Conflate {
-            next.route = Route::Part;
-            let notice = Notice::Conflated { from: progress.cursor, to: snapshot.head() };
-            planned += self.plan_notice(index, notice, next);
-        }
-        if next.route == Route::Whole && !snapshot.is_whole() {
-            next.route = Route::Rest;
+            planned += self.plan_notice(index, Notice::Snapshot { seq: head }, next);
+        } else if !is_told {
+            // The beginning, or a newer snapshot than the one that a full socket stopped.
+            planned += self.plan_notice(index, Notice::Conflated { from: progress.cursor, to: head }, next);
         }
         let before = std::mem::replace(&mut self.subs[index].progress, next);
         let first = snapshot.start_for(next.cursor);
         let piece = snapshot.piece(first, PIECE_BYTES);
-        self.subs[index].progress.cursor = snapshot.cursor_at(piece.end);
+        self.subs[index].progress.cursor = snapshot.cursor_at(piece.end, next.cursor);
         if !piece.is_empty() {
             let bytes = snapshot.bytes_of(piece.clone());
             planned += bytes.len();

@@ -286,13 +286,13 @@ impl<D: Driver> Shard<D> {
                     entry += 1;
                 }
                 self.stats.delivered.sub(u64::from(entries.end - entry));
-                let cursor = snapshot.cursor_at(entry);
-                let is_rest = before.route == Route::Whole && !snapshot.is_whole();
-                let route = if is_rest { Route::Rest } else { before.route };
-                (*sub, Progress { cursor, snapshot_head: snapshot.head(), route, ..*before })
+                let cursor = snapshot.cursor_at(entry, before.cursor);
+                (*sub, Progress { cursor, snapshot_head: snapshot.head(), ..*before })
             }
         };
         self.subs[index].progress = progress;
+        // What it began to wait for behind this part it may not need.
+        self.await_no_more(index);
         self.requeue_undone(slot, index, taken > 0);
     }
 

@@ -21,11 +21,9 @@ use crate::view::View;
 pub(super) enum Route {
     /// From the log, message by message.
     Log,
-    /// The newest message of each key, and it was not told so yet.
-    Conflate,
     /// The newest message of each key, from the cursor on.
     Part,
-    /// A whole snapshot. The cursor is 0 until the subscriber was told so.
+    /// A whole snapshot. The cursor is 0 until its beginning was told.
     Whole,
     /// The rest of a whole snapshot, as of a later head than its beginning: keys that were removed in between are a part
     /// of it.
@@ -39,6 +37,8 @@ pub(super) struct Progress {
     pub(super) cursor: u64,
     /// The head of the snapshot that it is to have, or has begun, or [`NO_SNAPSHOT`].
     pub(super) snapshot_head: u64,
+    /// The head of the last snapshot that it was told of, or [`NO_SNAPSHOT`].
+    pub(super) told_head: u64,
     pub(super) route: Route,
     /// A policy has acted on it, and it has not caught up since.
     pub(super) lagging: bool,
@@ -52,7 +52,14 @@ pub(super) const NO_SNAPSHOT: u64 = u64::MAX;
 impl Progress {
     /// A subscription that reads the log from `cursor` on.
     pub(super) fn from(cursor: u64) -> Self {
-        Self { cursor, snapshot_head: NO_SNAPSHOT, route: Route::Log, lagging: false, recovering: false }
+        Self {
+            cursor,
+            snapshot_head: NO_SNAPSHOT,
+            told_head: NO_SNAPSHOT,
+            route: Route::Log,
+            lagging: false,
+            recovering: false,
+        }
     }
 
     /// One that gets a whole snapshot first.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fanfare_io::Driver;
 
-use super::subs::{Progress, Route};
+use super::subs::{NO_SNAPSHOT, Progress, Route};
 use super::{NS_PER_MS, Shard};
 use crate::mailbox::Command;
 use crate::snapshot::Snapshot;
@@ -140,7 +140,7 @@ impl<D: Driver> Shard<D> {
             if serves {
                 progress.snapshot_head = snapshot.head();
                 if progress.route == Route::Whole && !snapshot.is_whole() {
-                    progress.route = Route::Rest;
+                    (progress.route, progress.told_head) = (Route::Rest, NO_SNAPSHOT);
                 }
                 served.push(sub);
             } else {
