@@ -133,6 +133,9 @@ impl std::error::Error for ConfigError {}
 /// message without a key.
 const SNAPSHOT_PART_BYTES_MAX: usize = 256 << 20;
 
+/// Times of this size and their sums fit into nanoseconds.
+const TIME_MS_MAX: u64 = 1 << 40;
+
 /// JSON writes a control character as six bytes. What else a frame holds is less than six times what a value is
 /// accounted with beside its payload.
 const _: () = assert!(6 * 2 * SNAPSHOT_PART_BYTES_MAX < u32::MAX as usize, "a segment has 32-bit offsets");
@@ -172,6 +175,18 @@ impl Config {
                 "inbox_bytes_max must be at least message_bytes_max: one message has to fit",
             ),
             (self.presence_interval_ms >= 1, "presence_interval_ms must be at least 1"),
+            (
+                [
+                    self.presence_interval_ms,
+                    self.topic_idle_ms,
+                    self.handshake_timeout_ms,
+                    self.close_timeout_ms,
+                    self.idle_timeout_ms,
+                ]
+                .iter()
+                .all(|ms| *ms <= TIME_MS_MAX),
+                "a time must be at most 1 099 511 627 776 ms, which are 34 years",
+            ),
             (self.fan_out_slice >= 1, "fan_out_slice must be at least 1"),
             (self.send_slice >= 1, "send_slice must be at least 1"),
             (self.topic_idle_ms >= 1, "topic_idle_ms must be at least 1"),
@@ -206,6 +221,10 @@ impl Config {
                 "log_bytes_max must be at most log_total_bytes_max, which all topics share",
             ),
             (limits.lag_messages_max >= 1, "lag_messages_max must be at least 1"),
+            (
+                limits.log_age_ms <= TIME_MS_MAX && limits.lag_age_ms <= TIME_MS_MAX,
+                "an age must be at most 1 099 511 627 776 ms, which are 34 years",
+            ),
             (
                 limits.lag_bytes_max <= limits.log_bytes_max as u64,
                 "lag_bytes_max must be at most log_bytes_max: a lagging subscriber reads from the log",

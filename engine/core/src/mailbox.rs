@@ -19,6 +19,7 @@ use fanfare_wire::topic::TopicName;
 
 use crate::log::Log;
 use crate::message::{Ack, Message, PublishError};
+use crate::shard::Owed;
 use crate::snapshot::Snapshot;
 use crate::tap::Tap;
 use crate::topics::{Listener, TopicInfo};
@@ -62,14 +63,8 @@ pub(crate) enum Command {
         view: View,
         listener: Listener,
     },
-    /// The newest message of each key changed since `from`; of all keys from 0 on. As of `head_min` or later.
-    Snapshot {
-        topic: TopicName,
-        view: View,
-        from: u64,
-        head_min: u64,
-        listener: Listener,
-    },
+    /// The newest message of each key changed since some message, or of all keys.
+    Snapshot(Box<Owed>),
     Tap {
         topic: TopicName,
         start: Start,
@@ -102,7 +97,7 @@ impl fmt::Debug for Command {
             Self::Publish { .. } => "Publish",
             Self::Attach { .. } => "Attach",
             Self::Detach { .. } => "Detach",
-            Self::Snapshot { .. } => "Snapshot",
+            Self::Snapshot(_) => "Snapshot",
             Self::Tap { .. } => "Tap",
             Self::Describe { .. } => "Describe",
             Self::List { .. } => "List",

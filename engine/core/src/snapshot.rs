@@ -62,6 +62,11 @@ impl Snapshot {
         self.whole
     }
 
+    /// What it takes from memory.
+    pub(crate) fn footprint(&self) -> usize {
+        self.segment.footprint() + self.seqs.len() * size_of::<u64>()
+    }
+
     /// Whether it is still worth handing out when the head has moved to `head`: what came since is less than itself, so
     /// whoever reads both reads no more than twice what a new one has, and making one costs no more than publishing did.
     pub(crate) fn is_fresh(&self, head: u64) -> bool {

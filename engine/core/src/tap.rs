@@ -66,8 +66,9 @@ pub struct Tap {
 impl Tap {
     pub(crate) fn new(log: Arc<Log>, start: Start, signal: Arc<TapSignal>) -> Self {
         log.subscriber_joined();
-        let reader = LogReader::new(log);
+        let mut reader = LogReader::new(log);
         let (cursor, recovery) = reader.place_of(start);
+        reader.let_go();
         Self { reader, cursor, recovery, signal }
     }
 
@@ -91,17 +92,24 @@ impl Tap {
     pub fn poll(&mut self) -> Option<TapEvent> {
         if self.cursor >= self.reader.end() {
             self.signal.told.swap(false, Ordering::AcqRel);
-            // Before the head: what was appended ahead of the close has to be seen.
-            let closed = self.reader.log().is_closed();
-            self.reader.refresh();
-            if self.cursor >= self.reader.end() {
-                return closed.then_some(TapEvent::Closed);
-            }
         }
+        // Before the head: what was appended ahead of the close has to be seen.
+        let closed = self.reader.log().is_closed();
+        self.reader.refresh();
+        let event = match self.cursor < self.reader.end() {
+            true => Some(self.next_event()),
+            false => closed.then_some(TapEvent::Closed),
+        };
+        // Whoever does not poll holds nothing of the log.
+        self.reader.let_go();
+        event
+    }
+
+    fn next_event(&mut self) -> TapEvent {
         let Some(range) = self.reader.range(self.cursor) else {
             let gap = TapEvent::Gap { from: self.cursor, to: self.reader.floor() - 1 };
             self.cursor = self.reader.floor();
-            return Some(gap);
+            return gap;
         };
         let seq = self.cursor;
         let segment = self.reader.segment(range.segment);
@@ -109,7 +117,7 @@ impl Tap {
         let (kind, payload) = unframe(message);
         let event = TapEvent::Message { seq, kind, payload: Bytes::copy_from_slice(payload) };
         self.cursor += 1;
-        Some(event)
+        event
     }
 }
 

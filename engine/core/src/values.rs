@@ -21,7 +21,7 @@ const ENTRY_BYTES: usize =
     2 * (size_of::<Option<Slot>>() + size_of::<(Key, u32)>() + 1) + 2 * size_of::<usize>();
 
 /// So many tombstones are always worth keeping.
-const TOMBSTONES_SPARED: usize = 1024;
+const TOMBSTONES_SPARED: usize = 64;
 
 /// The newest message of one key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,6 +119,16 @@ impl Values {
     /// What all of it takes from memory, counted generously.
     pub(crate) fn bytes(&self) -> usize {
         self.alive.bytes + self.tombstones.bytes
+    }
+
+    /// The part of it that is tombstones, which can be purged.
+    pub(crate) fn tombstone_bytes(&self) -> usize {
+        self.tombstones.bytes
+    }
+
+    /// The key as it is kept, so that all who name it share its text.
+    pub(crate) fn shared(&self, key: &Key) -> Option<&Key> {
+        self.by_key.get_key_value(key).map(|(key, _)| key)
     }
 
     /// The highest sequence number of a tombstone that was purged; 0 if none was. Whoever has got no further than

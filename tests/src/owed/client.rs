@@ -291,7 +291,9 @@ impl Client {
             assert!(!healthy, "{}: {notice:?} to one who reads all the time", topic.name);
             // The values may be older than the look at the lag.
             let to = if matches!(notice, Notice::Gap { .. }) { to } else { life.head() };
-            let is_lag = subscription.policy == Policy::Latest || topic.is_lag(life, from, to, now);
+            let is_lag = subscription.policy == Policy::Latest
+                || subscription.is_shortened()
+                || topic.is_lag(life, from, to, now);
             assert!(is_lag, "{}: {notice:?} to one who is not far behind", topic.name);
         }
         subscription.notice(life, notice);

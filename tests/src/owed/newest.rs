@@ -37,7 +37,7 @@ impl Newest {
         while self.next <= self.to {
             let at = self.next;
             let entry = life.entry(at);
-            let is_it = seq.map_or(entry.is_tombstone(), |seq| seq == at);
+            let is_it = seq.map_or_else(|| entry.is_tombstone(), |seq| seq == at);
             if self.is_owed(life, at) {
                 assert!(is_it || may_lack(entry), "{seq:?} comes where {at} is owed");
             } else {

@@ -231,6 +231,11 @@ impl Subscription {
         }
     }
 
+    /// It is in the midst of what is not every message: what it is told then goes on with that.
+    pub fn is_shortened(&self) -> bool {
+        matches!(self.stage, Stage::Conflated(_) | Stage::Snapshot(_) | Stage::Rest(_))
+    }
+
     /// Of these messages only the newest of each key come.
     fn conflated(&mut self, life: &Life, from: u64, to: u64) {
         assert!(from <= to && to <= life.head(), "conflated {from} to {to} of {}", life.head());

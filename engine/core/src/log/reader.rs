@@ -12,7 +12,8 @@ use super::{Log, Segment, Segments};
 #[derive(Debug)]
 pub struct LogReader {
     log: Arc<Log>,
-    segments: Arc<Segments>,
+    /// `None` between looks, for those who keep nothing in memory then.
+    segments: Option<Arc<Segments>>,
     /// The sequence number that the next message will have.
     end: u64,
 }
@@ -31,8 +32,7 @@ pub struct Range {
 
 impl LogReader {
     pub fn new(log: Arc<Log>) -> Self {
-        let segments = log.segments.load_full();
-        let mut reader = Self { log, segments, end: 0 };
+        let mut reader = Self { log, segments: None, end: 0 };
         reader.refresh();
         reader
     }
@@ -45,10 +45,19 @@ impl LogReader {
     pub fn refresh(&mut self) {
         let segments = self.log.segments.load();
         // The list we hold cannot have been freed, so another one stands at another address.
-        if !Arc::ptr_eq(&segments, &self.segments) {
-            self.segments = Guard::into_inner(segments);
+        if !self.segments.as_ref().is_some_and(|held| Arc::ptr_eq(&segments, held)) {
+            self.segments = Some(Guard::into_inner(segments));
         }
         self.end = self.newest().end_seq();
+    }
+
+    /// Lets go of the segments until the next refresh: there is nothing to read before that.
+    pub fn let_go(&mut self) {
+        self.segments = None;
+    }
+
+    fn segments(&self) -> &[Arc<Segment>] {
+        self.segments.as_ref().map_or(&[], |segments| segments)
     }
 
     /// The sequence number that the next message will have, as of the last refresh.
@@ -58,7 +67,7 @@ impl LogReader {
 
     /// The oldest sequence number held, as of the last refresh.
     pub fn floor(&self) -> u64 {
-        self.segments[0].base_seq()
+        self.segments().first().map_or(self.end, |segment| segment.base_seq())
     }
 
     /// The oldest sequence number that those who come now may begin with; the end if nothing is held for them.
@@ -84,11 +93,11 @@ impl LogReader {
     }
 
     pub fn segment(&self, index: u32) -> &Arc<Segment> {
-        &self.segments[index as usize]
+        &self.segments()[index as usize]
     }
 
     fn newest(&self) -> &Arc<Segment> {
-        self.segments.last().expect("a log's list of segments is never empty")
+        self.segments().last().expect("a log's list of segments is never empty")
     }
 
     /// The messages from `seq` on, up to the head or the end of their segment.
@@ -98,7 +107,7 @@ impl LogReader {
             return None;
         }
         let index = self.segment_of(seq)?;
-        let segment = &self.segments[index];
+        let segment = &self.segments()[index];
         // The newest segment may have grown since the last refresh: all readers of this batch stop at the same head.
         let next_seq = segment.end_seq().min(self.end);
         let (start, end) = (segment.offset_of(seq), segment.offset_of(next_seq));
@@ -110,28 +119,29 @@ impl LogReader {
         if seq >= self.end {
             return Some(0);
         }
-        let from = self.segments[self.segment_of(seq)?].position_of(seq);
+        let from = self.segments()[self.segment_of(seq)?].position_of(seq);
         Some(self.newest().position_of(self.end) - from)
     }
 
     /// The lowest sequence number from which at most `max` bytes are left to the head.
     pub fn within_bytes(&self, max: u64) -> u64 {
         let position = self.newest().position_of(self.end).saturating_sub(max);
-        let after = self.segments.partition_point(|segment| segment.base_pos() < position);
+        let after = self.segments().partition_point(|segment| segment.base_pos() < position);
         let Some(index) = after.checked_sub(1) else { return self.floor() };
         // It begins before the position and reaches it, since what follows begins there or behind it.
-        let segment = &self.segments[index];
+        let segment = &self.segments()[index];
         segment.first_from((position - segment.base_pos()) as u32)
     }
 
     /// The index of the segment that holds message `seq`, which is below the head.
     fn segment_of(&self, seq: u64) -> Option<usize> {
-        let newest = self.segments.len() - 1;
+        let segments = self.segments();
+        let newest = segments.len().checked_sub(1)?;
         // Nearly all subscribers are near the head.
-        if self.segments[newest].base_seq() <= seq {
+        if segments[newest].base_seq() <= seq {
             return Some(newest);
         }
-        self.segments.partition_point(|segment| segment.base_seq() <= seq).checked_sub(1)
+        segments.partition_point(|segment| segment.base_seq() <= seq).checked_sub(1)
     }
 }
 

@@ -83,6 +83,11 @@ impl LogWriter {
         self.tail.segment().end_seq()
     }
 
+    /// The sequence number of the first message in the segment that is written; all segments before it are full.
+    pub fn tail_seq(&self) -> u64 {
+        self.tail.segment().base_seq()
+    }
+
     /// Says where the topic's history begins for those who come later.
     pub fn set_oldest(&mut self, seq: u64) {
         debug_assert!(seq <= self.end_seq(), "history does not begin after the next message");

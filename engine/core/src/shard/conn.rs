@@ -13,6 +13,7 @@ use fanfare_wire::topic::TopicName;
 use crate::mailbox::{Command, ConnRef};
 use crate::message::PublishError;
 
+use super::cuts::Cut;
 use super::timers::Tick;
 
 /// Where a connection is in its life. It only moves down this list.
@@ -63,14 +64,14 @@ impl Holds {
 /// The rest of a frame that a short send cut. It goes out before anything else.
 #[derive(Clone, Debug)]
 pub(super) struct Remainder {
-    pub(super) frame: Arc<[u8]>,
+    pub(super) cut: Arc<Cut>,
     /// Where the rest begins.
     pub(super) start: u32,
 }
 
 impl Remainder {
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.frame[self.start as usize..]
+        &self.cut.frame()[self.start as usize..]
     }
 }
 
@@ -95,7 +96,15 @@ pub(super) struct Wanted {
     pub(super) known: bool,
     /// The sequence number of the topic's last message when it was made.
     pub(super) head: u64,
+    /// The oldest message that was held then, if any.
+    pub(super) oldest: Option<u64>,
     pub(super) recovery: Option<Recovery>,
+}
+
+impl Wanted {
+    pub(super) fn of(reader: u32, options: SubscribeOptions) -> Self {
+        Self { reader, options, sub: None, known: false, head: 0, oldest: None, recovery: None }
+    }
 }
 
 /// What follows when all subscriptions are there.
@@ -207,6 +216,8 @@ pub(super) struct Conn {
     /// Replies and control frames to send.
     pub(super) outbox: Vec<u8>,
     pub(super) remainder: Option<Remainder>,
+    /// A part of a frame was sent, and its rest is lost.
+    pub(super) is_mutilated: bool,
     /// The subscriptions with messages to send: first and last of a list linked through them.
     pub(super) pending_first: u32,
     pub(super) pending_last: u32,
@@ -241,6 +252,7 @@ impl Conn {
             backlog: Vec::new(),
             outbox: Vec::new(),
             remainder: None,
+            is_mutilated: false,
             pending_first: NIL,
             pending_last: NIL,
             session: Session::None,
@@ -250,6 +262,12 @@ impl Conn {
             due: 0,
             batch_send: 0,
         }
+    }
+
+    /// Notes what a short send left of a frame, if there was memory to keep it.
+    pub(super) fn cut_at(&mut self, cut: Option<Arc<Cut>>, start: u32) {
+        self.is_mutilated |= cut.is_none();
+        self.remainder = cut.map(|cut| Remainder { cut, start });
     }
 
     /// Notes that nothing can be sent any more. What was received before still counts.

@@ -49,6 +49,7 @@ impl<D: Driver> Shard<D> {
                 }
                 if let Some(pace) = &mut reader.pace {
                     pace.looks(self.now);
+                    log.let_go();
                 }
                 self.spreads.begin(self.now);
             }

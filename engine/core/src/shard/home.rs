@@ -13,10 +13,8 @@ use super::{NS_PER_MS, Shard};
 use crate::mailbox::{Command, ConnRef, Reply, Source, TapReply};
 use crate::message::{Draft, Message, PublishError};
 use crate::plane::Plane;
-use crate::snapshot::Snapshot;
 use crate::tap::{Tap, TapSignal};
 use crate::topics::{Attached, Listener};
-use crate::view::View;
 
 /// How much mail of each sort one turn takes.
 const MAIL_EACH_TURN: usize = 1024;
@@ -123,7 +121,7 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    fn reply(&mut self, shard: usize, reply: Reply) {
+    pub(super) fn reply(&mut self, shard: usize, reply: Reply) {
         let refused = match self.replies_out.is_empty() {
             true => self.plane.mailboxes[shard].reply(reply),
             false => Err(reply),
@@ -246,10 +244,7 @@ impl<D: Driver> Shard<D> {
             Command::Detach { topic, view, listener } => {
                 self.topics.detach(&topic, view, listener, self.now);
             }
-            Command::Snapshot { topic, view, from, head_min, listener } => {
-                let snapshot = self.snapshot_here(&topic, view, from, head_min);
-                self.reply(listener.shard, Reply::Snapshot { reader: listener.reader, from, snapshot });
-            }
+            Command::Snapshot(owed) => self.owe_snapshot(*owed),
             Command::Tap { topic, start, wake, reply } => self.tap(&topic, start, wake, reply),
             Command::Describe { topic, reply } => reply(self.topics.describe(&topic)),
             Command::List { from, count, reply } => {
@@ -266,21 +261,10 @@ impl<D: Driver> Shard<D> {
         reply(log.map(|log| Tap::new(log, start, signal)));
     }
 
-    /// The newest message of each key changed since `from`, or of all keys from 0 on, as of `head_min` or later.
-    pub(super) fn snapshot_here(
-        &mut self,
-        topic: &TopicName,
-        view: View,
-        from: u64,
-        head_min: u64,
-    ) -> Arc<Snapshot> {
-        let (snapshot, is_new) = self.topics.snapshot(topic, view, from, head_min, self.now);
-        self.stats.snapshots_built.add(u64::from(is_new));
-        snapshot
-    }
-
     /// What topics need now and then: logs made from history, room, presence told, idle ones forgotten.
     pub(super) fn keep_topics(&mut self) {
+        self.topics.begin_turn();
+        self.pay_snapshots();
         while let Some((listener, log)) = self.topics.build() {
             if listener.shard == self.index {
                 self.attached(listener.reader, Ok(log));

@@ -14,6 +14,7 @@ use fanfare_wire::{frame, stream};
 
 use super::Shard;
 use super::conn::{Announce, Holds, JoinPurpose, Joining, Membership, NIL, Session, State, Wanted};
+use super::pace::Pace;
 use super::subs::{NO_SNAPSHOT, Progress, Reader, ReaderKey, Route, Sub};
 use crate::log::{Log, LogReader};
 use crate::mailbox::{Command, ConnRef};
@@ -29,10 +30,7 @@ impl<D: Driver> Shard<D> {
         for Subscribe { topic, options } in asked {
             let before = self.membership(slot, &topic);
             if let (Some(before), None) = (before, &options) {
-                let Sub { reader, progress, .. } = self.subs[before.sub];
-                let head = progress.cursor.saturating_sub(1);
-                let (sub, options) = (Some(before.sub), SubscribeOptions::default());
-                joining.wanted.push(Wanted { reader, options, sub, known: true, head, recovery: None });
+                joining.wanted.push(self.known(before.sub));
                 continue;
             }
             let options = options.unwrap_or_default();
@@ -60,6 +58,15 @@ impl<D: Driver> Shard<D> {
         }
     }
 
+    /// A subscription that is there already, and stays as it is.
+    fn known(&mut self, sub: u32) -> Wanted {
+        let mut wanted = Wanted::of(self.subs[sub].reader, SubscribeOptions::default());
+        (wanted.sub, wanted.known) = (Some(sub), true);
+        let reader = &mut self.readers.slab[wanted.reader];
+        reader.look_anew(|log| (wanted.head, wanted.oldest) = head_and_oldest(log));
+        wanted
+    }
+
     /// Makes one subscription if its log is attached, or waits for the log.
     fn want(
         &mut self,
@@ -69,11 +76,11 @@ impl<D: Driver> Shard<D> {
         options: SubscribeOptions,
         joining: &mut Joining,
     ) {
-        let period_ns = options.max_rate.map_or(0, |rate| rate.period_ns());
+        let period_ns = options.max_rate.map_or(0, |rate| Pace::rounded(rate.period_ns()));
         let key = ReaderKey { topic: topic.clone(), view, period_ns };
         match self.reader_of(key) {
             Ok(reader) => {
-                let mut wanted = Wanted { reader, options, sub: None, known: false, head: 0, recovery: None };
+                let mut wanted = Wanted::of(reader, options);
                 if self.readers.slab[reader].log.is_some() {
                     self.add_sub(slot, &mut wanted);
                 } else {
@@ -154,16 +161,16 @@ impl<D: Driver> Shard<D> {
     fn add_sub(&mut self, slot: u32, wanted: &mut Wanted) {
         let index = wanted.reader;
         let reader = &mut self.readers.slab[index];
-        let log = reader.log.as_mut().expect("subscriptions are made of attached readers");
-        log.refresh();
-        log.log().subscriber_joined();
-        let (cursor, recovery) = log.place_of(wanted.options.start);
-        let recovered = recovery == Some(Recovery::Recovered);
-        let mut progress = Progress { recovering: cursor < log.end(), ..Progress::from(cursor) };
-        if wanted.options.snapshot && !recovered {
-            progress = Progress::whole();
-        }
-        (wanted.head, wanted.recovery) = (log.end() - 1, recovery);
+        let mut progress = Progress::whole();
+        reader.look_anew(|log| {
+            let (cursor, recovery) = log.place_of(wanted.options.start);
+            if !wanted.options.snapshot || recovery == Some(Recovery::Recovered) {
+                // What it asked for it may have, however far behind that makes it.
+                progress = Progress { recovers_to: log.end(), ..Progress::from(cursor) };
+            }
+            (wanted.head, wanted.oldest) = head_and_oldest(log);
+            wanted.recovery = recovery;
+        });
         if reader.view != View::Presence {
             self.stats.subscriptions.add(1);
         }
@@ -215,9 +222,7 @@ impl<D: Driver> Shard<D> {
     fn subscribed(&self, wanted: &Wanted) -> Subscribed<'_> {
         let reader = &self.readers.slab[wanted.reader];
         let log = reader.log.as_ref().expect("the subscription was made of it");
-        // The head may have moved since the subscription was made.
-        let oldest = Some(log.oldest()).filter(|oldest| *oldest <= wanted.head);
-        let (topic, epoch) = (&*reader.topic, log.log().epoch());
+        let (topic, epoch, oldest) = (&*reader.topic, log.log().epoch(), wanted.oldest);
         Subscribed { topic, epoch, seq: wanted.head, oldest, recovery: wanted.recovery }
     }
 
@@ -289,15 +294,18 @@ impl<D: Driver> Shard<D> {
             }
             self.drop_sub(slot, before);
         }
+        if let Some(log) = &self.readers.slab[wanted.reader].log {
+            log.log().subscriber_joined();
+        }
         if !is_presence && !wanted.options.presence {
             self.watch_no_more(slot, wanted.reader);
         }
         self.subs[index].held = false;
         let Sub { reader, place, pending, .. } = self.subs[index];
-        // What it gets to begin with is its share of this period.
-        let now = self.now;
-        if let Some(pace) = self.readers.slab[reader].pace.as_mut().filter(|pace| pace.is_due(now)) {
-            pace.looks(now);
+        if self.readers.slab[reader].pace.as_ref().is_some_and(|pace| pace.is_due(self.now)) {
+            // It begins with the others: what it gets is its share of this period.
+            self.head_moved(reader);
+            return;
         }
         if !pending {
             self.compare(reader, place as usize);
@@ -329,7 +337,7 @@ impl<D: Driver> Shard<D> {
         if reader.view != View::Presence {
             self.stats.subscriptions.sub(1);
         }
-        if let Some(log) = &reader.log {
+        if let Some(log) = reader.log.as_ref().filter(|_| !sub.held) {
             log.log().subscriber_left();
         }
         reader.subs.swap_remove(sub.place as usize);
@@ -382,6 +390,11 @@ impl<D: Driver> Shard<D> {
         }
         self.subs[index].pending = false;
     }
+}
+
+/// The sequence number of the last message, and of the oldest one held, if any.
+fn head_and_oldest(log: &LogReader) -> (u64, Option<u64>) {
+    (log.end() - 1, Some(log.oldest()).filter(|oldest| *oldest < log.end()))
 }
 
 /// What the answer to an upgrade says of its subscription.

@@ -53,6 +53,7 @@ use pace::Paces;
 use send::{Outgoing, Plan};
 use spread::Spreads;
 use subs::{Readers, Slab, Sub};
+pub(crate) use supply::Owed;
 use timers::{Tick, Wheel};
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -96,6 +97,10 @@ pub struct Shard<D: Driver> {
     paces: Paces,
     /// Readers with snapshots for their subscribers.
     supplied: Vec<u32>,
+    /// Snapshots that other turns will make.
+    owed: VecDeque<Owed>,
+    /// How much more of snapshots this turn may make, in bytes.
+    snapshot_budget: usize,
     /// Connections whose timeout came up.
     due: Vec<(ConnRef, Tick)>,
     /// Readers told by topics of this very shard.
@@ -158,6 +163,8 @@ impl<D: Driver> Shard<D> {
             spreads: Spreads::default(),
             paces: Paces::default(),
             supplied: Vec::new(),
+            owed: VecDeque::new(),
+            snapshot_budget: supply::MADE_EACH_TURN,
             due: Vec::new(),
             told_here: Vec::new(),
             commands_out: (0..config.shards).map(|_| VecDeque::new()).collect(),
@@ -224,6 +231,7 @@ impl<D: Driver> Shard<D> {
             && self.moved.is_empty()
             && self.follow_up.is_empty()
             && self.slow.is_empty()
+            && self.owed.is_empty()
             && !self.topics.is_building();
         if !idle {
             return Wait::No;

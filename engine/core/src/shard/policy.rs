@@ -70,7 +70,7 @@ impl<D: Driver> Shard<D> {
         if progress.cursor < log.floor() {
             return true;
         }
-        if progress.recovering {
+        if progress.cursor < progress.recovers_to {
             return false;
         }
         if policy == Policy::Latest {
@@ -89,7 +89,7 @@ impl<D: Driver> Shard<D> {
         if progress.route != Route::Log {
             return self.plan_snapshot(slot, index);
         }
-        let (cursor, mut next) = (progress.cursor, Progress { lagging: true, recovering: false, ..progress });
+        let (cursor, mut next) = (progress.cursor, Progress { lagging: true, ..progress });
         match policy {
             _ if paced => {
                 self.subs[index].progress = Progress { route: Route::Part, ..Progress::from(cursor) };

@@ -14,6 +14,7 @@ use super::conn::{Holds, NIL, Remainder, State};
 use super::fan_out::take_pending;
 use super::subs::{Progress, Readers, Route};
 use crate::snapshot::Snapshot;
+use crate::view::View;
 
 /// A send that holds so many bytes gets no further part.
 const SEND_BYTES_ENOUGH: usize = 256 * 1024;
@@ -178,8 +179,11 @@ impl<D: Driver> Shard<D> {
         let Some(range) = log.range(before.cursor) else {
             return (before.cursor >= log.floor()).then_some(0);
         };
-        self.stats.lag_messages.observe(log.end() - before.cursor);
-        self.stats.delivered.add(range.next_seq - before.cursor);
+        let is_message = self.readers.slab[sub.reader].view != View::Presence;
+        if is_message {
+            self.stats.lag_messages.observe(log.end() - before.cursor);
+            self.stats.delivered.add(range.next_seq - before.cursor);
+        }
         sub.progress.cursor = range.next_seq;
         let bytes = range.start..range.end;
         let planned = bytes.len();
@@ -195,7 +199,6 @@ impl<D: Driver> Shard<D> {
             self.requeue(slot, index);
         } else {
             sub.progress.lagging = false;
-            sub.progress.recovering = false;
         }
         Some(planned)
     }
@@ -229,6 +232,12 @@ impl<D: Driver> Shard<D> {
             self.undo_part(slot, index, taken);
         }
         let conn = &mut self.conns[slot];
+        if conn.is_mutilated {
+            // Nothing that follows could be read: the rest of a frame would be missing before it.
+            self.stats.cut_disconnects.add(1);
+            self.finish_broken(slot);
+            return;
+        }
         conn.lagged = true;
         conn.blocked = true;
         self.driver.notify_writable(ConnId::new(slot));
@@ -265,11 +274,14 @@ impl<D: Driver> Shard<D> {
                 let offset = bytes.start + taken as u32;
                 let (mut seq, message) = segment.message_at(offset);
                 if message.start < offset {
-                    let frame = reader.cuts.get_or_insert_default().copy(seq, segment.bytes(message.clone()));
-                    conn.remainder = Some(Remainder { frame, start: offset - message.start });
+                    let (cuts, frame) = (reader.cuts.get_or_insert_default(), segment.bytes(message.clone()));
+                    let cut = cuts.copy(seq, frame, &self.plane.usage, self.plane.config.log_total_bytes_max);
+                    conn.cut_at(cut, offset - message.start);
                     seq += 1;
                 }
-                self.stats.delivered.sub(next_seq - seq);
+                if reader.view != View::Presence {
+                    self.stats.delivered.sub(next_seq - seq);
+                }
                 (*sub, Progress { cursor: seq, ..*before })
             }
             Source::Snapshot { sub, snapshot, entries, bytes, before } => {
@@ -278,11 +290,10 @@ impl<D: Driver> Shard<D> {
                 if message.start < offset {
                     let seq = snapshot.seq_of(entry).expect("a cut frame is one of a message");
                     let reader = &mut self.readers.slab[self.subs[*sub].reader];
-                    let frame = reader
-                        .cuts
-                        .get_or_insert_default()
-                        .copy(seq, snapshot.segment().bytes(message.clone()));
-                    conn.remainder = Some(Remainder { frame, start: offset - message.start });
+                    let frame = snapshot.segment().bytes(message.clone());
+                    let cuts = reader.cuts.get_or_insert_default();
+                    let cut = cuts.copy(seq, frame, &self.plane.usage, self.plane.config.log_total_bytes_max);
+                    conn.cut_at(cut, offset - message.start);
                     entry += 1;
                 }
                 self.stats.delivered.sub(u64::from(entries.end - entry));

@@ -39,11 +39,11 @@ pub(super) struct Progress {
     pub(super) snapshot_head: u64,
     /// The head of the last snapshot that it was told of, or [`NO_SNAPSHOT`].
     pub(super) told_head: u64,
+    /// Up to here it is behind because it asked for old messages: it may be as late with them as the log allows.
+    pub(super) recovers_to: u64,
     pub(super) route: Route,
     /// A policy has acted on it, and it has not caught up since.
     pub(super) lagging: bool,
-    /// It started behind the head because it asked to, and has not caught up since: it may be as late as the log allows.
-    pub(super) recovering: bool,
 }
 
 /// No head of any snapshot.
@@ -58,13 +58,13 @@ impl Progress {
             told_head: NO_SNAPSHOT,
             route: Route::Log,
             lagging: false,
-            recovering: false,
+            recovers_to: 0,
         }
     }
 
     /// One that gets a whole snapshot first.
     pub(super) fn whole() -> Self {
-        Self { route: Route::Whole, recovering: true, ..Self::from(0) }
+        Self { route: Route::Whole, ..Self::from(0) }
     }
 
     /// The lowest head that a snapshot for it may have. It never goes back to an older one, which lacks the newer values
@@ -140,6 +140,19 @@ pub(super) struct Reader {
     pub(super) supply: Option<Box<Supply>>,
     /// Frames that short sends have cut.
     pub(super) cuts: Option<Box<Cuts>>,
+}
+
+impl Reader {
+    /// Looks at the log's head anew, and at what else `look` wants to see. Where the head is looked at only so often,
+    /// nothing of the log is held in between: that may be long.
+    pub(super) fn look_anew(&mut self, look: impl FnOnce(&LogReader)) {
+        let log = self.log.as_mut().expect("only attached readers are looked at");
+        log.refresh();
+        look(log);
+        if self.pace.is_some() {
+            log.let_go();
+        }
+    }
 }
 
 /// A table whose indices stay valid while other entries come and go.
@@ -239,7 +252,8 @@ impl Readers {
     }
 
     pub(super) fn insert(&mut self, key: ReaderKey, home: usize, limits: Arc<TopicLimits>) -> u32 {
-        let lag_age_ns = limits.lag_age_ms * super::NS_PER_MS;
+        // Who wants to hear only so often is never too slow.
+        let lag_age_ns = if key.period_ns > 0 { 0 } else { limits.lag_age_ms * super::NS_PER_MS };
         let index = self.slab.insert(Reader {
             topic: key.topic.clone(),
             view: key.view,

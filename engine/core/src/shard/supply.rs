@@ -6,18 +6,33 @@
 use std::sync::Arc;
 
 use fanfare_io::Driver;
+use fanfare_wire::topic::TopicName;
 
 use super::subs::{NO_SNAPSHOT, Progress, Route};
 use super::{NS_PER_MS, Shard};
-use crate::mailbox::Command;
+use crate::mailbox::{Command, Reply};
 use crate::snapshot::Snapshot;
 use crate::topics::Listener;
+use crate::view::View;
 
 /// For so long after it arrived, a snapshot is new enough for those who have not asked for one yet.
 const NEW_NS: u64 = 50 * NS_PER_MS;
 
 /// After so long it is let go of.
 const KEPT_NS: u64 = 1_000 * NS_PER_MS;
+
+/// How much of snapshots is made in one turn, in bytes; what was begun is finished.
+pub(super) const MADE_EACH_TURN: usize = 4 << 20;
+
+/// A snapshot that this shard, as a home, has been asked for.
+#[derive(Debug)]
+pub(crate) struct Owed {
+    pub(super) topic: TopicName,
+    pub(super) view: View,
+    pub(super) from: u64,
+    pub(super) head_min: u64,
+    pub(super) listener: Listener,
+}
 
 /// The snapshots of one reader.
 #[derive(Debug, Default)]
@@ -104,13 +119,45 @@ impl<D: Driver> Shard<D> {
         let newest = supply.awaiting.iter().map(|sub| self.subs[*sub].progress.head_min()).max().unwrap_or(0);
         // Behind the snapshot it goes on in the log, which may have become shorter.
         let head_min = reader.log.as_ref().map_or(0, |log| log.floor() - 1).max(newest);
+        let listener = Listener { shard: self.index, reader: index };
         let (topic, view, home) = (reader.topic.clone(), reader.view, reader.home);
-        if home == self.index {
-            let snapshot = self.snapshot_here(&topic, view, from, head_min);
-            self.snapshot_arrived(index, from, snapshot);
+        let owed = Owed { topic, view, from, head_min, listener };
+        match home == self.index {
+            true => self.owe_snapshot(owed),
+            false => self.command(home, Command::Snapshot(Box::new(owed))),
+        }
+    }
+
+    /// Makes a snapshot that a reader has asked for, now or in a later turn.
+    pub(super) fn owe_snapshot(&mut self, owed: Owed) {
+        if self.snapshot_budget > 0 && self.owed.is_empty() {
+            self.make_snapshot(&owed);
         } else {
-            let listener = Listener { shard: self.index, reader: index };
-            self.command(home, Command::Snapshot { topic, view, from, head_min, listener });
+            self.owed.push_back(owed);
+        }
+    }
+
+    /// Makes snapshots that earlier turns had no time for.
+    pub(super) fn pay_snapshots(&mut self) {
+        self.snapshot_budget = MADE_EACH_TURN;
+        while self.snapshot_budget > 0
+            && let Some(owed) = self.owed.pop_front()
+        {
+            self.make_snapshot(&owed);
+        }
+    }
+
+    fn make_snapshot(&mut self, owed: &Owed) {
+        let Owed { topic, view, from, head_min, listener } = owed;
+        let (snapshot, is_new) = self.topics.snapshot(topic, *view, *from, *head_min, self.now);
+        if is_new {
+            self.stats.snapshots_built.add(1);
+            self.snapshot_budget = self.snapshot_budget.saturating_sub(snapshot.footprint());
+        }
+        if listener.shard == self.index {
+            self.snapshot_arrived(listener.reader, *from, snapshot);
+        } else {
+            self.reply(listener.shard, Reply::Snapshot { reader: listener.reader, from: *from, snapshot });
         }
     }
 
@@ -166,6 +213,9 @@ impl<D: Driver> Shard<D> {
 
     /// Lets go of snapshots that nobody asked for of late.
     pub(super) fn expire_supplies(&mut self) {
+        // The index of a reader that is gone may name another one, which stands here too.
+        self.supplied.sort_unstable();
+        self.supplied.dedup();
         let (readers, now) = (&mut self.readers, self.now);
         self.supplied.retain(|index| {
             let Some(reader) = readers.slab.get_mut(*index) else { return false };

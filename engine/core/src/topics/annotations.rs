@@ -39,6 +39,8 @@ impl Annotations {
         if self.kinds.is_empty() {
             *self = Self::default();
         }
+        shrink(&mut self.kinds);
+        shrink(&mut self.keys);
     }
 
     /// Kind and key of a message.
@@ -51,6 +53,16 @@ impl Annotations {
     /// What it takes from memory, but for the text of keys.
     pub(super) fn footprint(&self) -> usize {
         self.kinds.capacity() * size_of::<Kind>() + self.keys.capacity() * size_of::<(u64, Key)>()
+    }
+}
+
+/// So much room is always worth keeping.
+const SPARE_MIN: usize = 256;
+
+/// Gives room back that a log no longer needs.
+fn shrink<T>(queue: &mut VecDeque<T>) {
+    if queue.capacity() > SPARE_MIN + 4 * queue.len() {
+        queue.shrink_to(2 * queue.len());
     }
 }
 

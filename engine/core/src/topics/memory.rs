@@ -15,6 +15,10 @@ pub(crate) struct Usage {
     logs: AtomicUsize,
     /// The newest messages of keys.
     values: AtomicUsize,
+    /// What short sends have left of frames.
+    cuts: AtomicUsize,
+    /// How many full segments all shards know of: what can be dropped first.
+    sealed: AtomicUsize,
 }
 
 impl Usage {
@@ -27,11 +31,25 @@ impl Usage {
     }
 
     pub(crate) fn total(&self) -> usize {
-        self.logs() + self.values()
+        self.logs() + self.values() + self.cuts.load(Ordering::Relaxed)
+    }
+
+    /// Counts a cut frame, if there is room for it: they may take a quarter of `total_max`.
+    pub(crate) fn add_cut(&self, bytes: usize, total_max: usize) -> bool {
+        let before = self.cuts.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before + bytes <= total_max / 4;
+        if !fits {
+            self.remove_cut(bytes);
+        }
+        fits
+    }
+
+    pub(crate) fn remove_cut(&self, bytes: usize) {
+        self.cuts.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
-/// A segment that is full: it belonged to this log, and its last message is the one before `end_seq`.
+/// Segments that are full: they belong to this log, and their last message is the one before `end_seq`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sealed {
     pub(super) slot: u32,
@@ -82,6 +100,11 @@ impl Memory {
         self.usage.total() > self.total_max
     }
 
+    /// True while it is too much to wait for others to make room.
+    pub(super) fn is_far_over(&self) -> bool {
+        self.usage.total() > self.total_max + self.total_max / 16
+    }
+
     /// Whether values may grow by so many bytes. They cannot be dropped to make room, so they have half of it.
     pub(super) fn has_room_for_values(&self, bytes: usize) -> bool {
         self.usage.values() + bytes <= self.total_max / 2
@@ -90,15 +113,31 @@ impl Memory {
     /// Takes note of a full segment. `is_held` says whether one is still in its log.
     pub(super) fn sealed(&mut self, segment: Sealed, is_held: impl FnMut(&Sealed) -> bool) {
         self.sealed.push_back(segment);
+        self.usage.sealed.fetch_add(1, Ordering::Relaxed);
         if self.sealed.len() > self.tidy_at {
+            let before = self.sealed.len();
             self.sealed.retain(is_held);
+            self.usage.sealed.fetch_sub(before - self.sealed.len(), Ordering::Relaxed);
             self.tidy_at = (self.sealed.len() * 2).max(TIDY_MIN);
         }
     }
 
-    /// The segment that was full first, if it is still known. It is not known any more after this.
-    pub(super) fn oldest_sealed(&mut self) -> Option<Sealed> {
-        self.sealed.pop_front()
+    /// Takes the segment that was full first.
+    pub(super) fn take_oldest_sealed(&mut self) -> Option<Sealed> {
+        let oldest = self.sealed.pop_front()?;
+        self.usage.sealed.fetch_sub(1, Ordering::Relaxed);
+        Some(oldest)
+    }
+
+    /// Puts one back that has older ones in its log.
+    pub(super) fn put_back_sealed(&mut self, segment: Sealed) {
+        self.sealed.push_front(segment);
+        self.usage.sealed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// True if some shard may know of a full segment.
+    pub(super) fn has_sealed(&self) -> bool {
+        self.usage.sealed.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -106,6 +145,7 @@ impl Drop for Memory {
     fn drop(&mut self) {
         let own = Footprint { logs: self.own_logs, values: self.own_values };
         self.account(own, Footprint::default());
+        self.usage.sealed.fetch_sub(self.sealed.len(), Ordering::Relaxed);
     }
 }
 

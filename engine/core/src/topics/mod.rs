@@ -55,6 +55,9 @@ pub(crate) enum Attached {
     Later,
 }
 
+/// How much of logs is made from history in one turn, in bytes of messages.
+const BUILT_EACH_TURN: usize = 256 * 1024;
+
 #[derive(Debug)]
 pub(crate) struct Topics {
     rules: Arc<Rules>,
@@ -73,6 +76,8 @@ pub(crate) struct Topics {
     keys: usize,
     /// Topics with a log that is being made from history.
     building: Vec<u32>,
+    /// How much more may be made in this turn, in bytes of messages.
+    build_budget: usize,
     /// Topics whose presence somebody watches.
     watched: Vec<u32>,
     /// All logs were emptied for lack of memory since the last sweep, which was not enough, and took so many bytes then.
@@ -100,6 +105,7 @@ impl Topics {
             memory: Memory::new(plane.usage.clone(), config.log_total_bytes_max),
             keys: 0,
             building: Vec::new(),
+            build_budget: BUILT_EACH_TURN,
             watched: Vec::new(),
             emptied: None,
             segment_bytes_max: config.segment_bytes_max,
@@ -158,35 +164,47 @@ impl Topics {
         now: u64,
     ) -> Result<Attached, PublishError> {
         let slot = self.find_or_create(name, now)?;
-        let Self { slots, building, watched, scratch, memory, .. } = self;
+        let Self { slots, building, build_budget, watched, scratch, memory, .. } = self;
         let topic = slots[slot as usize].as_mut().expect("a named topic stands in its slot");
         let before = topic.footprint();
         if view == View::Presence && topic.log_mut(view).is_none() {
             watched.push(slot);
         }
         topic.want(view, now);
-        let built = topic.is_built(view) || topic.build(scratch);
+        let built = topic.is_built(view) || topic.build(scratch, build_budget);
         memory.account(before, topic.footprint());
         let log = topic.want(view, now);
-        if built {
+        let attached = if built {
             log.listeners.add(listener);
-            return Ok(Attached::Now(log.writer.log().clone()));
+            Attached::Now(log.writer.log().clone())
+        } else {
+            log.listeners.waiting.push(listener);
+            if !building.contains(&slot) {
+                building.push(slot);
+            }
+            Attached::Later
+        };
+        if view == View::Json {
+            self.note_sealed(slot, view);
         }
-        log.listeners.waiting.push(listener);
-        if !building.contains(&slot) {
-            building.push(slot);
-        }
-        Ok(Attached::Later)
+        Ok(attached)
     }
 
-    /// Goes on making logs from history, a slice of one at a time, and hands out one listener whose log is there. `None`
+    /// A new turn: logs may be made from history again.
+    pub(crate) fn begin_turn(&mut self) {
+        self.build_budget = BUILT_EACH_TURN;
+    }
+
+    /// Goes on making logs from history, as far as this turn allows, and hands out one listener whose log is there. `None`
     /// when there is none for now.
     pub(crate) fn build(&mut self) -> Option<(Listener, Arc<Log>)> {
         let slot = *self.building.last()?;
         let topic = self.slots[slot as usize].as_mut().expect("a topic that somebody waits for stays");
         let before = topic.footprint();
-        let built = topic.build(&mut self.scratch);
+        let built = topic.build(&mut self.scratch, &mut self.build_budget);
         self.memory.account(before, topic.footprint());
+        self.note_sealed(slot, View::Json);
+        let topic = self.slots[slot as usize].as_mut().expect("it was there above");
         let log = topic.log_mut(View::Json).as_mut().expect("a log that somebody waits for stays");
         if !built {
             // Others have their turn.
@@ -240,8 +258,13 @@ impl Topics {
         head_min: u64,
         now: u64,
     ) -> (Arc<Snapshot>, bool) {
-        let topic = self.find(name).expect("a topic that somebody listens to is not forgotten");
-        topic.snapshot(view, from, head_min, now)
+        let Self { by_name, slots, memory, .. } = self;
+        let topic = by_name.get(name).and_then(|slot| slots[*slot as usize].as_mut());
+        let topic = topic.expect("a topic that somebody listens to is not forgotten");
+        let before = topic.footprint();
+        let snapshot = topic.snapshot(view, from, head_min, now);
+        memory.account(before, topic.footprint());
+        snapshot
     }
 
     fn find(&mut self, name: &TopicName) -> Option<&mut Topic> {
@@ -274,7 +297,19 @@ impl Topics {
         Ok(slot)
     }
 
-    /// Notes a full segment, for when memory becomes short.
+    /// Notes that a log may have got full segments, for when memory becomes short.
+    fn note_sealed(&mut self, slot: u32, view: View) {
+        let topic = self.slots[slot as usize].as_mut().expect("a topic in use stands in its slot");
+        let epoch = topic.epoch;
+        if let Some(log) = topic.log_mut(view)
+            && log.writer.floor() < log.writer.tail_seq()
+        {
+            let end_seq = log.writer.tail_seq();
+            self.sealed(Sealed { slot, epoch, view, end_seq });
+        }
+    }
+
+    /// Notes full segments, for when memory becomes short.
     fn sealed(&mut self, sealed: Sealed) {
         let slots = &mut self.slots;
         let is_held = |sealed: &Sealed| {
@@ -290,22 +325,27 @@ impl Topics {
     pub(crate) fn make_room(&mut self, mut tell: impl FnMut(Listener)) -> (usize, bool) {
         let before = self.memory.own();
         while self.memory.is_over()
-            && let Some(sealed) = self.memory.oldest_sealed()
+            && let Some(sealed) = self.memory.take_oldest_sealed()
         {
             let topic = self.slots[sealed.slot as usize].as_mut().filter(|topic| topic.epoch == sealed.epoch);
             let Some(topic) = topic else { continue };
             let footprint = topic.footprint();
-            if let Some(log) = topic.log_mut(sealed.view)
-                && log.writer.floor() < sealed.end_seq
-            {
-                log.writer.drop_oldest();
-                log.listeners.tell(log.writer.log(), &mut tell);
+            let is_held = |topic: &mut Topic| {
+                topic.log_mut(sealed.view).as_ref().is_some_and(|log| log.writer.floor() < sealed.end_seq)
+            };
+            if is_held(topic) {
+                topic.drop_oldest(sealed.view, &mut tell);
                 self.memory.account(footprint, topic.footprint());
+                if is_held(topic) {
+                    self.memory.put_back_sealed(sealed);
+                }
             }
         }
-        // Looking through all topics has to be worth it.
+        // Full segments go first, those of other shards too, if these do not take too long to drop them. And looking through
+        // all topics has to be worth it.
         let has_grown = |left: usize| self.memory.own_logs() >= left + self.segment_bytes_max;
-        if self.emptied.is_none_or(has_grown) {
+        let must = !self.memory.has_sealed() || self.memory.is_far_over();
+        if must && self.emptied.is_none_or(has_grown) {
             self.empty_logs(tell);
         }
         (before.saturating_sub(self.memory.own()), !self.memory.is_over())
@@ -319,10 +359,7 @@ impl Topics {
             }
             let Some(topic) = &mut self.slots[slot] else { continue };
             let footprint = topic.footprint();
-            for log in topic.logs().filter(|log| !log.writer.is_empty()) {
-                log.writer.clear();
-                log.listeners.tell(log.writer.log(), &mut tell);
-            }
+            topic.empty(&mut tell);
             self.memory.account(footprint, topic.footprint());
         }
         // Others hold what is too much.

@@ -67,9 +67,6 @@ struct CachedSnapshot {
     asked_at: u64,
 }
 
-/// How much of a view's log is made from history at once, in bytes of messages.
-const BUILT_AT_ONCE: usize = 256 * 1024;
-
 /// What making a message's frame from history costs at least, counted as bytes.
 const BUILT_EACH_MIN: usize = 64;
 
@@ -117,9 +114,43 @@ impl Topic {
 
     pub(super) fn footprint(&self) -> Footprint {
         let logs = [&self.raw, &self.json, &self.presence].into_iter().flatten();
+        let logs = logs.map(|log| log.writer.footprint()).sum::<usize>();
+        let snapshots = self.snapshots.iter().map(|cached| cached.snapshot.footprint()).sum::<usize>();
+        let (values, tombstones) =
+            self.values.as_ref().map_or((0, 0), |values| (values.bytes(), values.tombstone_bytes()));
         Footprint {
-            logs: logs.map(|log| log.writer.footprint()).sum::<usize>() + self.annotations.footprint(),
-            values: self.values.as_ref().map_or(0, |values| values.bytes()),
+            logs: logs + snapshots + tombstones + self.annotations.footprint(),
+            values: values - tombstones,
+        }
+    }
+
+    /// Drops the oldest segment of a log. Calls `tell` for its listeners.
+    pub(super) fn drop_oldest(&mut self, view: View, tell: &mut impl FnMut(Listener)) {
+        if let Some(log) = self.log_mut(view) {
+            log.writer.drop_oldest();
+            log.listeners.tell(log.writer.log(), tell);
+        }
+        self.forget_annotations();
+    }
+
+    /// Empties all logs, and drops what else can be made again or need not be known. Calls `tell` for listeners.
+    pub(super) fn empty(&mut self, tell: &mut impl FnMut(Listener)) {
+        for log in self.logs().filter(|log| !log.writer.is_empty()) {
+            log.writer.clear();
+            log.listeners.tell(log.writer.log(), tell);
+        }
+        if let Some(values) = &mut self.values {
+            values.purge_before(u64::MAX);
+        }
+        self.snapshots.clear();
+        self.forget_annotations();
+    }
+
+    /// Forgets what is known of messages that the raw log holds no more.
+    fn forget_annotations(&mut self) {
+        match &self.raw {
+            Some(raw) => self.annotations.forget_before(raw.writer.floor()),
+            None => self.annotations = Annotations::default(),
         }
     }
 
@@ -149,9 +180,13 @@ impl Topic {
     }
 
     fn new_log(&self, view: View, next_seq: u64, now: u64) -> Box<ViewLog> {
-        let limits = LogLimits {
-            log_bytes_max: self.limits.log_bytes_max,
-            segment_bytes_max: self.limits.segment_bytes_max,
+        let limits = match view {
+            // Only the last of its messages matters.
+            View::Presence => LogLimits { log_bytes_max: 4096, segment_bytes_max: 1024 },
+            View::Raw | View::Json => LogLimits {
+                log_bytes_max: self.limits.log_bytes_max,
+                segment_bytes_max: self.limits.segment_bytes_max,
+            },
         };
         // Whoever watches a topic's presence is no subscriber of its messages.
         let subscribers = if view == View::Presence { Arc::default() } else { self.subscribers.clone() };
@@ -176,7 +211,8 @@ impl Topic {
         self.seq += 1;
         self.used_at = now;
         let seq = self.seq;
-        if self.raw.is_none() && self.limits.log_messages_max > 0 {
+        // Without history it is there for the last message, of which other views are made.
+        if self.raw.is_none() && (self.limits.log_messages_max > 0 || self.json.is_some()) {
             self.raw = Some(self.new_log(View::Raw, seq, now));
         }
         match key {
@@ -193,9 +229,11 @@ impl Topic {
             marks.note(now, seq + 1);
         }
         self.oldest = self.oldest.max((seq + 1).saturating_sub(self.limits.log_messages_max));
-        let Self { name, raw, json, annotations, oldest, .. } = self;
+        let Self { name, raw, json, annotations, values, oldest, .. } = self;
         let message = Sequenced { topic: name, seq, key, kind, payload };
         if raw.is_some() {
+            // The text of a key is kept once.
+            let key = key.map(|key| values.as_ref().and_then(|values| values.shared(key)).unwrap_or(key));
             annotations.push(seq, kind, key);
         }
         for (view, log) in [(View::Raw, &mut *raw), (View::Json, json)] {
@@ -204,10 +242,10 @@ impl Topic {
             if log.writer.end_seq() != seq {
                 continue;
             }
-            let footprint = log.writer.footprint();
+            let tail_seq = log.writer.tail_seq();
             view.append(&mut log.writer, &message, scratch);
             log.writer.set_oldest(*oldest);
-            if log.writer.footprint() != footprint {
+            if log.writer.tail_seq() != tail_seq {
                 sealed(view, seq);
             }
             log.listeners.tell(log.writer.log(), &mut tell);
@@ -238,16 +276,19 @@ impl Topic {
         view != View::Json || self.json.as_ref().is_none_or(|log| log.writer.end_seq() > self.seq)
     }
 
-    /// Goes on making the JSON log from history. True when it is done: then it takes messages like any other.
-    pub(super) fn build(&mut self, scratch: &mut Vec<u8>) -> bool {
+    /// Goes on making the JSON log from history, as long as there is something left of `budget`, in bytes of messages. True
+    /// when it is done: then it takes messages like any other.
+    pub(super) fn build(&mut self, scratch: &mut Vec<u8>, budget: &mut usize) -> bool {
         let Some(json) = &mut self.json else { return true };
         let Some(raw) = &self.raw else {
             json.writer.skip_to(self.seq + 1);
             return true;
         };
         let reader = LogReader::new(raw.writer.log().clone());
-        let mut built = 0;
         while json.writer.end_seq() <= self.seq {
+            if *budget == 0 {
+                return false;
+            }
             let seq = json.writer.end_seq();
             let Some(message) = message_of(&self.name, &reader, &self.annotations, seq) else {
                 // Retention was faster.
@@ -255,10 +296,7 @@ impl Topic {
                 continue;
             };
             View::Json.append(&mut json.writer, &message, scratch);
-            built += message.payload.len().max(BUILT_EACH_MIN);
-            if built > BUILT_AT_ONCE && json.writer.end_seq() <= self.seq {
-                return false;
-            }
+            *budget = budget.saturating_sub(message.payload.len().max(BUILT_EACH_MIN));
         }
         json.writer.set_oldest(self.oldest);
         true
@@ -300,6 +338,8 @@ impl Topic {
         let before = valued().take_while(|message| message.seq < keyless_seq);
         let after = valued().skip_while(|message| message.seq < keyless_seq);
         let snapshot = Arc::new(Snapshot::build(view, from, head, whole, before.chain(keyless).chain(after)));
+        // One whole and one part for each view are enough.
+        self.snapshots.retain(|cached| cached.view != view || cached.snapshot.is_whole() != whole);
         self.snapshots.push(CachedSnapshot { view, snapshot: snapshot.clone(), asked_at: now });
         (snapshot, true)
     }
@@ -313,10 +353,7 @@ impl Topic {
         for view in [View::Raw, View::Json, View::Presence] {
             self.expire_log(view, aged, now, idle_ns, &mut tell);
         }
-        match &self.raw {
-            Some(raw) => self.annotations.forget_before(raw.writer.floor()),
-            None => self.annotations = Annotations::default(),
-        }
+        self.forget_annotations();
         let floor = self.raw.as_ref().map_or(self.seq + 1, |raw| raw.writer.floor());
         if let Some(values) = &mut self.values {
             values.purge_before(floor);
@@ -324,7 +361,7 @@ impl Topic {
     }
 
     fn expire_log(&mut self, view: View, aged: u64, now: u64, idle_ns: u64, tell: &mut impl FnMut(Listener)) {
-        let keeps = view == View::Raw && self.limits.log_messages_max > 0;
+        let keeps = view == View::Raw && (self.limits.log_messages_max > 0 || self.json.is_some());
         let (oldest, seq, lag_bytes_max) = (self.oldest, self.seq, self.limits.lag_bytes_max);
         let slot = self.log_mut(view);
         let Some(log) = slot else { return };
