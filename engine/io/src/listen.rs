@@ -22,7 +22,7 @@ pub struct ListenOptions {
 
 impl Default for ListenOptions {
     fn default() -> Self {
-        Self { backlog: 4096, send_buffer_bytes: None, notsent_lowat_bytes: 128 * 1024, nodelay: true }
+        Self { backlog: 4096, send_buffer_bytes: None, notsent_lowat_bytes: 16 * 1024, nodelay: true }
     }
 }
 
