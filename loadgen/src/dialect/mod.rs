@@ -135,7 +135,7 @@ impl Dialect {
     /// stands. One that resumes must also have the [`resumed_target`](Self::resumed_target).
     ///
     /// Topic and settings must have passed [`check`](Self::check), and what resumes
-    /// [`check_recovery`](Self::check_recovery).
+    /// `check_recovery`.
     pub fn session(&self, role: Role, topic: &str, resumes_at: Option<Position>) -> Option<Box<dyn Session>> {
         Some(match self {
             Self::Raw if role == Role::Subscriber => Box::new(raw::RawSession::new(resumes_at)),
