@@ -3,6 +3,7 @@
 //! On a simulated kernel:
 //! - `cluster`: shards over simulated drivers, turned in a seeded order on a virtual clock
 //! - `peer`: a WebSocket client at the other end of a simulated connection
+//! - `seeds`: runs one seed, or many
 //! - `owed`: a model of what each subscriber is owed, and clients that hold the engine to it
 //!
 //! On real sockets:
@@ -19,5 +20,6 @@ pub mod owed;
 pub mod peer;
 pub mod raw;
 pub mod scenarios;
+pub mod seeds;
 pub mod server;
 pub mod witness;

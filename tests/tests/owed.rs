@@ -17,6 +17,7 @@ use fanfare_tests::owed::ledger::{Entry, KEYLESS, KEYS, Ledger};
 use fanfare_tests::owed::subscription::Seen;
 use fanfare_tests::owed::terms::{From, Terms};
 use fanfare_tests::peer::Peer;
+use fanfare_tests::seeds::run_seeds;
 use fanfare_wire::Kind;
 use fanfare_wire::subscribe::{Policy, Start};
 
@@ -509,30 +510,12 @@ fn run(seed: u64, coverage: &mut Coverage) {
     coverage.count("refused_values", world.ledger.refused);
 }
 
-/// Runs a seed and names it if it fails.
-fn named(seed: u64, coverage: &mut Coverage) {
-    let result = std::panic::catch_unwind(AssertUnwindSafe(|| run(seed, coverage)));
-    assert!(
-        result.is_ok(),
-        "seed {seed} fails: FANFARE_SIM_SEED={seed} cargo test -p fanfare-tests --test owed"
-    );
-}
-
-fn number_from(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|value| value.parse().expect("a number"))
-}
-
 #[test]
 fn every_subscriber_gets_what_it_is_owed() {
     let mut coverage = Coverage::default();
-    if let Some(seed) = number_from("FANFARE_SIM_SEED") {
-        named(seed, &mut coverage);
-        println!("{coverage:#?}");
-        return;
-    }
-    let seeds = number_from("FANFARE_SIM_SEEDS").unwrap_or(200);
-    (0..seeds).for_each(|seed| named(seed, &mut coverage));
-    println!("{seeds} seeds: {coverage:#?}");
+    let seeds = run_seeds("owed", |seed| run(seed, &mut coverage));
+    println!("{} seeds: {coverage:#?}", seeds.unwrap_or(1));
+    let Some(seeds) = seeds else { return };
     for (what, count) in &coverage.0 {
         assert!(seeds < 100 || *count > seeds / 20, "{what} happened {count} times in {seeds} seeds");
     }

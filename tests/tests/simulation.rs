@@ -3,13 +3,13 @@
 //! `FANFARE_SIM_SEEDS=1000` runs more seeds, `FANFARE_SIM_SEED=42` just one.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 
 use bytes::Bytes;
 use fanfare_core::{Config, Message, Tap, TapEvent};
 use fanfare_io::sim::{Faults, SimOptions};
 use fanfare_tests::cluster::{Chance, Cluster};
 use fanfare_tests::peer::{Peer, Received};
+use fanfare_tests::seeds::run_seeds;
 use fanfare_wire::Kind;
 use fanfare_wire::frame::Opcode;
 use fanfare_wire::topic::TopicName;
@@ -319,30 +319,12 @@ fn run(seed: u64, coverage: &mut Coverage) {
     }
 }
 
-/// Runs a seed and names it if it fails.
-fn named(seed: u64, coverage: &mut Coverage) {
-    let result = std::panic::catch_unwind(AssertUnwindSafe(|| run(seed, coverage)));
-    assert!(
-        result.is_ok(),
-        "seed {seed} fails: FANFARE_SIM_SEED={seed} cargo test -p fanfare-tests --test simulation"
-    );
-}
-
-fn number_from(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|value| value.parse().expect("a number"))
-}
-
 #[test]
 fn no_subscriber_sees_a_loss_a_duplicate_or_a_reorder() {
     let mut coverage = Coverage::default();
-    if let Some(seed) = number_from("FANFARE_SIM_SEED") {
-        named(seed, &mut coverage);
-        println!("{coverage:?}");
-        return;
-    }
-    let seeds = number_from("FANFARE_SIM_SEEDS").unwrap_or(200);
-    (0..seeds).for_each(|seed| named(seed, &mut coverage));
-    println!("{seeds} seeds: {coverage:?}");
+    let seeds = run_seeds("simulation", |seed| run(seed, &mut coverage));
+    println!("{} seeds: {coverage:?}", seeds.unwrap_or(1));
+    let Some(seeds) = seeds else { return };
     let Coverage {
         delivered,
         sends_short,
