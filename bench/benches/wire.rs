@@ -85,7 +85,13 @@ impl Write for Endless {
 /// A server's decoder: both sides copy what arrives into their receive buffer first, as a socket would.
 fn decoding(c: &mut Criterion) {
     let mut group = c.benchmark_group("decode");
-    let rules = Rules { role: Role::Server, frame_bytes_max: 1 << 20, message_bytes_max: 1 << 20 };
+    let rules = Rules {
+        role: Role::Server,
+        frame_bytes_max: 1 << 20,
+        message_bytes_max: 1 << 20,
+        fragments_max: u32::MAX,
+        compressed: false,
+    };
     for (name, opcode) in [("text", Opcode::Text), ("binary", Opcode::Binary)] {
         for size in [64, 1024, 64 * 1024] {
             let (bytes, count) = frames(opcode, size);

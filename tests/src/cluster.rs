@@ -71,7 +71,12 @@ impl Cluster {
 
     /// A client that asked `shard` for `path`. Nothing has happened yet.
     pub fn connect(&self, shard: usize, path: &str) -> Peer {
-        Peer::new(self.net.connect(shard), path)
+        Peer::new(self.net.connect(shard), path, false)
+    }
+
+    /// As [`Self::connect`]; the client offers compression.
+    pub fn connect_deflating(&self, shard: usize, path: &str) -> Peer {
+        Peer::new(self.net.connect(shard), path, true)
     }
 
     /// One turn of a random shard.

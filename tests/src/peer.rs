@@ -3,9 +3,13 @@
 use fanfare_io::sim::SimPeer;
 use fanfare_wire::Role;
 use fanfare_wire::decode::{Decoder, Event, Rules};
+use fanfare_wire::deflate::{Compressor, Inflater};
 use fanfare_wire::frame::{self, Opcode};
 
-const RULES: Rules = Rules { role: Role::Client, frame_bytes_max: 1 << 24, message_bytes_max: 1 << 24 };
+const BYTES_MAX: usize = 1 << 24;
+
+/// What it asks for when it wants compression.
+const OFFER: &str = "permessage-deflate; client_max_window_bits";
 
 /// Any key will do: it is not secret here.
 const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
@@ -44,14 +48,19 @@ pub struct Peer {
     /// Bytes that are no whole head or frame yet.
     bytes: Vec<u8>,
     decoder: Decoder,
+    /// There if compression was agreed to.
+    inflater: Option<Inflater>,
+    /// Messages that came compressed.
+    pub inflated: usize,
     said_close: bool,
     finished: bool,
 }
 
 impl Peer {
-    pub(crate) fn new(link: SimPeer, path: &str) -> Self {
+    pub(crate) fn new(link: SimPeer, path: &str, deflates: bool) -> Self {
+        let offer = if deflates { format!("Sec-WebSocket-Extensions: {OFFER}\r\n") } else { String::new() };
         let head = format!(
-            "GET {path} HTTP/1.1\r\nHost: sim\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            "GET {path} HTTP/1.1\r\nHost: sim\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{offer}\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         link.write(head.as_bytes());
@@ -67,6 +76,8 @@ impl Peer {
             pings: 0,
             bytes: Vec::new(),
             decoder: Decoder::default(),
+            inflater: None,
+            inflated: 0,
             said_close: false,
             finished: false,
         }
@@ -74,6 +85,20 @@ impl Peer {
 
     pub fn is_open(&self) -> bool {
         self.status == Some(101) && self.closed.is_none() && !self.link.is_closed()
+    }
+
+    /// Sends one compressed message, if that was agreed to; it goes as it is otherwise.
+    pub fn send_compressed(&self, compressor: &mut Compressor, opcode: Opcode, payload: &[u8]) {
+        if self.inflater.is_none() {
+            return self.send(opcode, payload);
+        }
+        if self.finished {
+            return;
+        }
+        let (mut compressed, mut frame) = (Vec::new(), Vec::new());
+        compressor.compress(payload, &mut compressed);
+        frame::write_compressed(&mut frame, opcode, &compressed, Some(KEY));
+        self.link.write(&frame);
     }
 
     /// Sends one frame, unless it has finished or reset its side.
@@ -130,6 +155,7 @@ impl Peer {
             let head = std::str::from_utf8(&self.bytes[..end]).expect("a head is text");
             self.status = Some(head[9..12].parse().expect("a status line has a status"));
             self.head = head.to_owned();
+            self.inflater = head.contains("permessage-deflate").then(Inflater::new);
             self.bytes.drain(..end + 4);
         }
         if self.status == Some(101) {
@@ -146,8 +172,23 @@ impl Peer {
         let mut input = &mut bytes[..];
         let mut answers = Vec::new();
         loop {
-            match self.decoder.next(&RULES, &mut input).expect("the server follows the protocol") {
+            let rules = Rules {
+                role: Role::Client,
+                frame_bytes_max: BYTES_MAX as u64,
+                message_bytes_max: BYTES_MAX,
+                compressed: self.inflater.is_some(),
+                fragments_max: u32::MAX,
+            };
+            match self.decoder.next(&rules, &mut input).expect("the server follows the protocol") {
                 None => break,
+                Some(Event::Compressed { text, payload }) => {
+                    assert!(self.closed.is_none(), "no message follows a close frame");
+                    let inflater = self.inflater.as_mut().expect("it was agreed to");
+                    let mut message = Vec::new();
+                    inflater.inflate(payload, BYTES_MAX, &mut message).expect("the server's own work");
+                    self.inflated += 1;
+                    self.messages.push(Received { text, payload: message });
+                }
                 Some(Event::Message { text, payload }) => {
                     assert!(self.closed.is_none(), "no message follows a close frame");
                     self.messages.push(Received { text, payload: payload.to_vec() });

@@ -30,6 +30,23 @@ pub fn alone(runtime: &Runtime, scenario: &str) {
     server.assert_empty();
 }
 
+/// Messages go both ways compressed, and the server has compressed each of them once for each view.
+pub fn compressed(runtime: &Runtime, scenario: &str) {
+    let server = Server::default();
+    let mut client = runtime.start(scenario, &server.url(""));
+    let line = client.line();
+    client.finish();
+    server.assert_empty();
+    let compressed = server.sum(|stats| stats.compressed_messages.get());
+    assert_eq!(line, format!("compressed {compressed}"));
+    assert!(server.sum(|stats| stats.inflated_bytes.get()) > 400_000, "the client compressed, too");
+    let (bytes_in, bytes_out) = (
+        server.sum(|stats| stats.compressed_bytes_in.get()),
+        server.sum(|stats| stats.compressed_bytes_out.get()),
+    );
+    assert!(bytes_out * 10 < bytes_in, "{bytes_out} of {bytes_in}");
+}
+
 /// Many clients get the messages of two threads in the order in which a subscription in the process gets them.
 pub fn crowd(runtime: &Runtime, scenario: &str) {
     const EACH: usize = 100;

@@ -144,7 +144,10 @@ impl World {
             (Client::raw(&self.topics, topic, terms, &self.ledger), path)
         };
         client.healthy = healthy;
-        let peer = self.cluster.connect(shard, &path);
+        let peer = match self.chance.one_in(2) {
+            true => self.cluster.connect_deflating(shard, &path),
+            false => self.cluster.connect(shard, &path),
+        };
         peer.link.set_window(if healthy { 1 << 24 } else { 100 + self.chance.below(3000) });
         self.clients.push(client);
         self.peers.push(peer);
@@ -412,6 +415,7 @@ fn config_of(seed: u64, calm: bool, chance: &mut Chance) -> (Config, Vec<Topic>)
         inbox_bytes_max: 4096,
         message_bytes_max: 4096,
         outbox_bytes_max: 1024,
+        deflate_bytes_min: 16,
         fan_out_slice: 3,
         send_slice: 4,
         rules,

@@ -13,7 +13,7 @@ scenarios! {
     stream: scenarios::alone,
     pings: scenarios::alone,
     closes: scenarios::alone,
-    deflate: scenarios::alone,
+    deflate: scenarios::compressed,
     refusals: scenarios::alone,
     recovery: scenarios::alone,
     presence: scenarios::alone,

@@ -11,6 +11,7 @@ use fanfare_tests::cluster::{Chance, Cluster};
 use fanfare_tests::peer::{Peer, Received};
 use fanfare_tests::seeds::run_seeds;
 use fanfare_wire::Kind;
+use fanfare_wire::deflate::Compressor;
 use fanfare_wire::frame::Opcode;
 use fanfare_wire::topic::TopicName;
 
@@ -56,6 +57,7 @@ struct World {
     taps: Vec<(&'static str, Tap)>,
     /// What was sequenced, by topic.
     order: Order,
+    compressor: Compressor,
 }
 
 type Order = BTreeMap<&'static str, Vec<String>>;
@@ -73,6 +75,7 @@ impl World {
             inbox_bytes_max: 4096,
             message_bytes_max: 4096,
             outbox_bytes_max: 1024,
+            deflate_bytes_min: 16,
             fan_out_slice: 3,
             send_slice: 4,
             ..Config::default()
@@ -86,6 +89,7 @@ impl World {
             outside: BTreeMap::new(),
             taps: Vec::new(),
             order: Order::new(),
+            compressor: Compressor::new(1, 15),
         };
         // A witness of everything, from the first message to the last.
         world.taps = TOPICS.iter().map(|topic| (*topic, world.cluster.tap(topic))).collect();
@@ -109,7 +113,11 @@ impl World {
 
     fn join(&mut self, role: Role) {
         let shard = self.chance.below(self.cluster.handle.shards());
-        self.peers.push(self.cluster.connect(shard, &role.path()));
+        let peer = match self.chance.one_in(2) {
+            true => self.cluster.connect_deflating(shard, &role.path()),
+            false => self.cluster.connect(shard, &role.path()),
+        };
+        self.peers.push(peer);
         let number = self.clients.len();
         self.clients.push(Client { role, published: BTreeMap::new(), number, left: false });
     }
@@ -184,7 +192,7 @@ impl World {
             Role::Stream => self.peers[pick].send_text(&format!(
                 r#"{{"op":"publish","args":{{"topic":"{topic}","data":"{text}"}},"id":{count}}}"#
             )),
-            _ => self.peers[pick].send(Opcode::Text, text.as_bytes()),
+            _ => self.peers[pick].send_compressed(&mut self.compressor, Opcode::Text, text.as_bytes()),
         }
     }
 

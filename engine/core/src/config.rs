@@ -26,6 +26,14 @@ pub struct Config {
     pub frame_bytes_max: usize,
     /// A whole message, from any publisher. A larger one closes the connection with 1009, or is refused.
     pub message_bytes_max: usize,
+    /// Whether clients may ask for compression (RFC 7692).
+    pub deflate: bool,
+    /// How hard the server compresses, from 1 (fast) to 9 (small).
+    pub deflate_level: u32,
+    /// Payloads below this size are not compressed.
+    pub deflate_bytes_min: usize,
+    /// Whether `/echo` sends back whatever comes, to try clients with. Without it there is no such path.
+    pub echo: bool,
     /// Replies and control frames that wait for one connection. A connection that passes it is read from
     /// again when they are sent.
     pub outbox_bytes_max: usize,
@@ -89,6 +97,10 @@ impl Default for Config {
             headers_max: 64,
             frame_bytes_max: 1 << 20,
             message_bytes_max: 1 << 20,
+            deflate: true,
+            deflate_level: 2,
+            deflate_bytes_min: 512,
+            echo: false,
             outbox_bytes_max: 64 * 1024,
             lag_bytes_max: 16 << 20,
             lag_messages_max: 1 << 20,
@@ -162,6 +174,7 @@ impl Config {
             ),
             (self.message_bytes_max >= 1, "message_bytes_max must be at least 1"),
             (self.message_bytes_max <= SNAPSHOT_PART_BYTES_MAX, "message_bytes_max must be at most 256 MiB"),
+            ((1..=9).contains(&self.deflate_level), "deflate_level must be from 1 to 9"),
             (self.outbox_bytes_max >= 1024, "outbox_bytes_max must be at least 1024"),
             (self.segment_bytes_max >= 4096, "segment_bytes_max must be at least 4096"),
             (self.segment_bytes_max <= 1 << 30, "segment_bytes_max must be at most 1 GiB"),

@@ -11,7 +11,7 @@
 //! - `shard/`: the loop; connections, their handshakes and sessions
 //! - `message`, `mailbox`: a message on its way to its topic's home shard
 //! - `topics/`, `rules`: the home shard's table: sequence numbers, history, who listens, and what each topic may hold
-//! - `view`, `log/`: the message framed once for each encoding, into memory that all shards read
+//! - `view`, `framer`, `log/`: the message framed once for each encoding, into memory that all shards read
 //! - `values`, `snapshot`: the newest message of each key, and all of them framed for whoever cannot have every message
 //! - `shard/fan_out`, `shard/send`, `shard/policy`: cursors against heads, the sends that follow, and slow consumers
 //! - `tap`: a subscriber inside the process
@@ -19,6 +19,7 @@
 //! - `config`, `stats`: limits and counters
 
 pub mod config;
+mod framer;
 pub mod log;
 mod mailbox;
 pub mod message;

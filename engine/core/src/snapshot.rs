@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fanfare_wire::Kind;
 
+use crate::framer::frame_plain;
 use crate::log::Segment;
 use crate::view::{Sequenced, View};
 
@@ -41,7 +42,7 @@ impl Snapshot {
 
         let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(messages.len()));
         for message in &messages {
-            view.frame_message(&mut bytes, message);
+            frame_plain(view, &mut bytes, message);
             ends.push(u32::try_from(bytes.len()).expect("the config bounds what a topic's values take"));
         }
         let seqs = messages.iter().map(|message| message.seq).collect();
@@ -138,7 +139,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::config::Config;
+    use crate::framer::Framer;
     use crate::log::{LogLimits, LogReader, LogWriter};
+    use crate::view::Coding;
 
     /// How far after the one before, whether it has a key, what it is.
     type Message = (u64, Option<Key>, Kind, Vec<u8>);
@@ -173,7 +177,7 @@ mod tests {
     fn live_frame(view: View, message: &Sequenced<'_>) -> Vec<u8> {
         let limits = LogLimits { log_bytes_max: 1 << 20, segment_bytes_max: 1 << 18 };
         let mut log = LogWriter::new(limits, Epoch(0), message.seq, 1, Arc::default());
-        view.append(&mut log, message, &mut vec![7; 3]);
+        Framer::new(&Config::default(), Arc::default()).append(view, &mut log, message);
         let reader = LogReader::new(log.log().clone());
         let range = reader.range(message.seq).expect("it was appended");
         reader.segment(range.segment).bytes(range.start..range.end).to_vec()
@@ -199,7 +203,13 @@ mod tests {
     }
 
     fn check_decoded(view: View, snapshot: &Snapshot, topic: &TopicName, sent: &[&Message]) {
-        let rules = Rules { role: Role::Client, frame_bytes_max: 1 << 30, message_bytes_max: 1 << 30 };
+        let rules = Rules {
+            role: Role::Client,
+            frame_bytes_max: 1 << 30,
+            message_bytes_max: 1 << 30,
+            compressed: false,
+            fragments_max: 1,
+        };
         let mut bytes = snapshot.segment.bytes(snapshot.bytes_of(0..snapshot.end())).to_vec();
         let (mut input, mut decoder) = (&mut bytes[..], Decoder::default());
         let mut next = |check: &dyn Fn(Event<'_>)| {
@@ -208,7 +218,7 @@ mod tests {
         for message in sent {
             next(&|event| {
                 let Event::Message { text, payload } = event else { panic!("{event:?} is no message") };
-                if view == View::Raw {
+                if matches!(view, View::Raw(_)) {
                     assert_eq!((text, payload), (message.2 != Kind::Binary, &*message.3));
                 } else {
                     assert!(text);
@@ -223,8 +233,8 @@ mod tests {
 
     #[test]
     fn a_snapshot_of_nothing_covers_its_range() {
-        let whole = Snapshot::build(View::Raw, 0, 0, true, std::iter::empty());
-        let part = Snapshot::build(View::Json, 3, 9, false, std::iter::empty());
+        let whole = Snapshot::build(View::Raw(Coding::Plain), 0, 0, true, std::iter::empty());
+        let part = Snapshot::build(View::Json(Coding::Plain), 3, 9, false, std::iter::empty());
         assert_eq!((part.end(), part.bytes_of(0..0), part.piece(0, 100)), (0, 0..0, 0..0));
         for (cursor, covered) in [(2, false), (3, true), (9, true), (10, false)] {
             assert_eq!((part.covers(cursor), whole.covers(cursor)), (covered, false), "{cursor}");
@@ -243,7 +253,7 @@ mod tests {
             later in 0u64..3,
             cursor in 0u64..100,
         ) {
-            let view = View::MESSAGES[usize::from(json)];
+            let view = if json { View::Json(Coding::Plain) } else { View::HISTORY };
             let topic: TopicName = "to \"pic".parse().expect("a name");
             let head = messages.last().map_or(0, |message| message.0) + later;
             let all = messages.iter().map(|message| sequenced(&topic, message));

@@ -1,82 +1,91 @@
 //! Views: one topic in several wire encodings, each made once for all its subscribers.
 
+use fanfare_wire::deflate::Window;
 use fanfare_wire::frame::{self, Opcode};
 use fanfare_wire::key::Key;
 use fanfare_wire::notice::{self, Notice};
 use fanfare_wire::topic::TopicName;
 use fanfare_wire::{Kind, stream};
 
-use crate::log::LogWriter;
-
 /// What subscribers get of a topic, and how.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum View {
     /// Its messages: the payload as published, in a text or binary frame (`/ws`).
-    Raw,
+    Raw(Coding),
     /// Its messages: a text frame with topic, sequence number, key and data (`/stream`).
-    Json,
+    Json(Coding),
     /// How many subscribers it has: a text frame whenever that changes (`/stream`).
     Presence,
 }
 
-impl View {
-    pub const ALL: [Self; 3] = [Self::Raw, Self::Json, Self::Presence];
-    pub const COUNT: usize = Self::ALL.len();
-    /// The views of the topic's messages.
-    pub const MESSAGES: [Self; 2] = [Self::Raw, Self::Json];
+/// How the payloads of a view's frames are coded.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Coding {
+    /// As they are.
+    Plain,
+    /// Compressed where that is worth it, each message for itself, so that all subscribers can share the bytes (RFC 7692).
+    Deflate(Window),
+}
 
-    pub const fn index(self) -> usize {
-        self as usize
+impl Coding {
+    /// The coding for a connection that agreed to a window of the server, if it did.
+    pub fn of(window: Option<Window>) -> Self {
+        window.map_or(Self::Plain, Self::Deflate)
     }
 
-    /// Frames one message in this view and appends it. `scratch` is any buffer; its content is lost.
-    pub fn append(self, log: &mut LogWriter, message: &Sequenced<'_>, scratch: &mut Vec<u8>) {
-        // In two parts, so that the payload is not copied to stand behind its header.
-        let (opcode, payload) = match self {
-            Self::Raw => (message.kind.opcode(), message.payload),
-            Self::Json => {
-                scratch.clear();
-                message.write_json(scratch);
-                (Opcode::Text, &**scratch)
-            }
-            Self::Presence => unreachable!("{NO_MESSAGES}"),
-        };
-        log.append(&[&frame::header(opcode, true, payload.len() as u64, None), payload]);
-    }
-
-    /// Frames how many subscribers a topic has and appends it to the log of [`View::Presence`].
-    pub fn append_presence(
-        log: &mut LogWriter,
-        topic: &TopicName,
-        subscribers: usize,
-        scratch: &mut Vec<u8>,
-    ) {
-        scratch.clear();
-        frame_presence(scratch, topic, subscribers);
-        log.append(&[scratch]);
-    }
-
-    /// Appends the frame of one message in this view to any buffer: the same that [`Self::append`] makes.
-    pub fn frame_message(self, out: &mut Vec<u8>, message: &Sequenced<'_>) {
+    const fn index(self) -> usize {
         match self {
-            Self::Raw => frame::write(out, message.kind.opcode(), true, message.payload, None),
-            Self::Json => write_frame(out, Opcode::Text, |out| message.write_json(out)),
-            Self::Presence => unreachable!("{NO_MESSAGES}"),
+            Self::Plain => 0,
+            Self::Deflate(Window::Full) => 1,
+            Self::Deflate(Window::Small) => 2,
+        }
+    }
+}
+
+impl View {
+    /// The view that a topic's history is held in.
+    pub const HISTORY: Self = Self::Raw(Coding::Plain);
+    /// The views that can be made from history.
+    pub const MADE: [Self; 5] = [
+        Self::Raw(Coding::Deflate(Window::Full)),
+        Self::Raw(Coding::Deflate(Window::Small)),
+        Self::Json(Coding::Plain),
+        Self::Json(Coding::Deflate(Window::Full)),
+        Self::Json(Coding::Deflate(Window::Small)),
+    ];
+    pub const COUNT: usize = Self::MADE.len() + 2;
+
+    /// A number for each view; those of [`Self::MADE`] stand together, from 1 on.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Raw(coding) => coding.index(),
+            Self::Json(coding) => 3 + coding.index(),
+            Self::Presence => Self::COUNT - 1,
+        }
+    }
+
+    /// The same messages, not compressed.
+    pub const fn plain(self) -> Self {
+        match self {
+            Self::Raw(_) => Self::Raw(Coding::Plain),
+            Self::Json(_) => Self::Json(Coding::Plain),
+            Self::Presence => Self::Presence,
         }
     }
 
     /// Appends the frame of a notice between a topic's messages. Raw subscribers get it in a Pong frame that
-    /// nobody asked for (RFC 6455 section 5.5.3), which the data they receive knows nothing of.
+    /// nobody asked for (RFC 6455 section 5.5.3), which the data they receive knows nothing of. Notices are not
+    /// compressed.
     pub fn frame_notice(self, out: &mut Vec<u8>, topic: &TopicName, notice: Notice) {
         match self {
-            Self::Raw => write_frame(out, Opcode::Pong, |out| notice.write_words(out)),
-            Self::Json => write_frame(out, Opcode::Text, |out| notice.write_json(out, topic)),
+            Self::Raw(_) => write_frame(out, Opcode::Pong, |out| notice.write_words(out)),
+            Self::Json(_) => write_frame(out, Opcode::Text, |out| notice.write_json(out, topic)),
             Self::Presence => unreachable!("{NO_MESSAGES}"),
         }
     }
 }
 
-const NO_MESSAGES: &str = "the view of presence holds no messages";
+pub(crate) const NO_MESSAGES: &str = "the view of presence holds no messages";
 
 /// Appends the frame that [`View::Presence`] holds: how many subscribers a topic has.
 pub fn frame_presence(out: &mut Vec<u8>, topic: &TopicName, subscribers: usize) {
@@ -84,14 +93,14 @@ pub fn frame_presence(out: &mut Vec<u8>, topic: &TopicName, subscribers: usize) 
 }
 
 /// Appends a frame whose payload `write` appends.
-fn write_frame(out: &mut Vec<u8>, opcode: Opcode, write: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn write_frame(out: &mut Vec<u8>, opcode: Opcode, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     write(out);
     let header = frame::header(opcode, true, (out.len() - start) as u64, None);
     out.splice(start..start, header.iter().copied());
 }
 
-/// The message inside a frame that [`View::Raw`] made. Text and JSON are both text frames.
+/// The message inside a frame of [`View::HISTORY`]. Text and JSON are both text frames.
 pub fn unframe(framed: &[u8]) -> (Kind, &[u8]) {
     let kind = if framed[0] & 0x0F == Opcode::Binary as u8 { Kind::Binary } else { Kind::Text };
     // RFC 6455 section 5.2: the 7-bit length, or which longer one follows.
@@ -114,7 +123,8 @@ pub struct Sequenced<'a> {
 }
 
 impl Sequenced<'_> {
-    fn write_json(&self, out: &mut Vec<u8>) {
+    /// Appends what `/stream` clients get of it.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
         stream::write_data(out, self.topic, self.seq, self.key, self.kind, self.payload);
     }
 }
@@ -122,6 +132,7 @@ impl Sequenced<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::framer::frame_plain;
 
     #[track_caller]
     fn check(framed: &[u8], opcode: Opcode, payload: &str) {
@@ -140,16 +151,18 @@ mod tests {
     }
 
     #[test]
-    fn each_view_has_its_notices() {
+    fn each_view_has_its_notices_and_none_is_compressed() {
         let topic: TopicName = "prices".parse().expect("a name");
         let notice = Notice::Gap { from: 6, to: 20 };
-        for (view, opcode, payload) in [
-            (View::Raw, Opcode::Pong, "gap 6 20"),
-            (View::Json, Opcode::Text, r#"{"op":"gap","topic":"prices","from":6,"to":20}"#),
-        ] {
-            let mut out = Vec::new();
-            view.frame_notice(&mut out, &topic, notice);
-            check(&out, opcode, payload);
+        for coding in [Coding::Plain, Coding::Deflate(Window::Full), Coding::Deflate(Window::Small)] {
+            for (view, opcode, payload) in [
+                (View::Raw(coding), Opcode::Pong, "gap 6 20"),
+                (View::Json(coding), Opcode::Text, r#"{"op":"gap","topic":"prices","from":6,"to":20}"#),
+            ] {
+                let mut out = Vec::new();
+                view.frame_notice(&mut out, &topic, notice);
+                check(&out, opcode, payload);
+            }
         }
     }
 
@@ -159,13 +172,21 @@ mod tests {
         let key = Key::parse("eur").expect("a key");
         let message =
             Sequenced { topic: &topic, seq: 7, key: Some(&key), kind: Kind::Tombstone, payload: b"" };
-        for (view, payload) in
-            [(View::Raw, ""), (View::Json, r#"{"topic":"prices","seq":7,"key":"eur","tombstone":true}"#)]
-        {
+        for (view, payload) in [
+            (View::Raw(Coding::Plain), ""),
+            (View::Json(Coding::Plain), r#"{"topic":"prices","seq":7,"key":"eur","tombstone":true}"#),
+        ] {
             let mut out = Vec::new();
-            view.frame_message(&mut out, &message);
+            frame_plain(view, &mut out, &message);
             check(&out, Opcode::Text, payload);
             assert_eq!(unframe(&out), (Kind::Text, payload.as_bytes()));
         }
+    }
+
+    #[test]
+    fn every_view_has_a_number_of_its_own() {
+        let all = [View::HISTORY].into_iter().chain(View::MADE).chain([View::Presence]);
+        assert!(all.map(View::index).eq(0..View::COUNT));
+        assert!(View::MADE.iter().enumerate().all(|(place, view)| view.index() == place + 1));
     }
 }

@@ -205,6 +205,8 @@ impl Client {
                 role: Role::Client,
                 frame_bytes_max: MESSAGE_BYTES_MAX as u64,
                 message_bytes_max: MESSAGE_BYTES_MAX,
+                fragments_max: u32::MAX,
+                compressed: false,
             },
             decoder: Decoder::default(),
             input: input.into_boxed_slice(),
@@ -324,6 +326,7 @@ impl Client {
                 // After a stop frames are still taken, so that the stream stays in step for the closing handshake.
                 Event::Message { .. } if stopped => {}
                 Event::Message { text, payload } => stopped = on_message(text, payload).is_break(),
+                Event::Compressed { .. } => unreachable!("compression was not agreed on"),
                 Event::Ping(payload) if !self.closing => {
                     let key = self.keys.next()?;
                     frame::write(&mut self.output, Opcode::Pong, true, payload, Some(key));

@@ -1,4 +1,5 @@
-//! Frames to messages: every rule of RFC 6455 section 5, held as early as the bytes allow.
+//! Frames to messages: every rule of RFC 6455 section 5, held as early as the bytes allow, and the bit that
+//! RFC 7692 section 6 adds.
 //!
 //! A message that lies whole in the input as one frame is unmasked where it is and handed out as a slice of
 //! the input. Only what is cut, by the network or by fragmentation, is collected in a buffer, and that
@@ -11,7 +12,7 @@ use std::fmt;
 
 use crate::Role;
 use crate::close::CloseCode;
-use crate::frame::{CONTROL_PAYLOAD_MAX, FIN, Length, MASKED, MAX_HEADER, Opcode, RESERVED, Received};
+use crate::frame::{CONTROL_PAYLOAD_MAX, FIN, Length, MASKED, MAX_HEADER, Opcode, RESERVED, RSV1, Received};
 use crate::mask;
 use crate::text::{InvalidUtf8, Utf8};
 
@@ -24,6 +25,10 @@ pub struct Rules {
     pub frame_bytes_max: u64,
     /// The longest message, in bytes, summed over its fragments.
     pub message_bytes_max: usize,
+    /// The most frames that a message may come in. One is always taken.
+    pub fragments_max: u32,
+    /// Whether permessage-deflate was agreed on: messages may be compressed (RFC 7692 section 6).
+    pub compressed: bool,
 }
 
 /// Something that the peer said, complete and checked.
@@ -32,6 +37,13 @@ pub enum Event<'a> {
     /// A whole message.
     Message {
         /// Whether it came as text. Then the payload is valid UTF-8.
+        text: bool,
+        /// The message, unmasked and put together.
+        payload: &'a [u8],
+    },
+    /// A whole compressed message. Its payload is as it was sent: neither inflated nor looked at.
+    Compressed {
+        /// Whether it came as text. Once it is inflated it must be UTF-8.
         text: bool,
         /// The message, unmasked and put together.
         payload: &'a [u8],
@@ -72,7 +84,7 @@ impl<'a> CloseFrame<'a> {
 /// What the peer did wrong. Every one of these ends the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DecodeError {
-    /// A reserved bit is set without an extension that gives it meaning (section 5.2).
+    /// A reserved bit is set without an extension that gives it meaning there (section 5.2).
     ReservedBits,
     /// The opcode is one of the reserved ones (section 5.2).
     ReservedOpcode,
@@ -104,6 +116,8 @@ pub enum DecodeError {
     FrameTooBig,
     /// A message longer than [`Rules::message_bytes_max`].
     MessageTooBig,
+    /// A message of more frames than [`Rules::fragments_max`].
+    TooManyFragments,
 }
 
 impl DecodeError {
@@ -111,7 +125,7 @@ impl DecodeError {
     pub const fn close_code(&self) -> CloseCode {
         match self {
             Self::CloseReasonNotUtf8 | Self::TextNotUtf8 => CloseCode::INVALID_DATA,
-            Self::FrameTooBig | Self::MessageTooBig => CloseCode::TOO_BIG,
+            Self::FrameTooBig | Self::MessageTooBig | Self::TooManyFragments => CloseCode::TOO_BIG,
             _ => CloseCode::PROTOCOL,
         }
     }
@@ -135,6 +149,7 @@ impl DecodeError {
             Self::TextNotUtf8 => "a text message is not UTF-8",
             Self::FrameTooBig => "a frame is longer than the limit",
             Self::MessageTooBig => "a message is longer than the limit",
+            Self::TooManyFragments => "a message has more frames than the limit",
         }
     }
 }
@@ -167,11 +182,11 @@ enum Stage {
     Failed(DecodeError),
 }
 
-/// The message whose first fragments have arrived.
+/// The kind of a message, from its first frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unfinished {
-    Text,
-    Binary,
+struct Message {
+    text: bool,
+    compressed: bool,
 }
 
 /// The part of the buffer that the last event lent out, and that the next call drops.
@@ -191,10 +206,12 @@ pub struct Decoder {
     buffer: Vec<u8>,
     /// Payload bytes of the current frame that have not arrived.
     left: u64,
+    /// Frames of the unfinished message whose headers have arrived.
+    fragments: u32,
     head: [u8; MAX_HEADER],
     head_len: u8,
     utf8: Utf8,
-    unfinished: Option<Unfinished>,
+    unfinished: Option<Message>,
     lent: Lent,
     stage: Stage,
 }
@@ -202,9 +219,18 @@ pub struct Decoder {
 /// A complete frame's payload that has yet to become an event.
 enum Found<'i> {
     /// In the input.
-    Slice(Opcode, &'i [u8]),
+    Slice(What, &'i [u8]),
     /// At the end of the buffer, of this length.
-    Buffered(Opcode, usize),
+    Buffered(What, usize),
+}
+
+/// What a complete payload is of.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Message(Message),
+    Close,
+    Ping,
+    Pong,
 }
 
 impl Decoder {
@@ -224,15 +250,16 @@ impl Decoder {
             Ok(None) => return Ok(None),
             Err(error) => return Err(self.fail(error)),
         };
-        let (opcode, payload) = match found {
-            Found::Slice(opcode, payload) => (opcode, payload),
-            Found::Buffered(opcode, len) => (opcode, &self.buffer[self.buffer.len() - len..]),
+        let (what, payload) = match found {
+            Found::Slice(what, payload) => (what, payload),
+            Found::Buffered(what, len) => (what, &self.buffer[self.buffer.len() - len..]),
         };
-        Ok(Some(match opcode {
-            Opcode::Text => Event::Message { text: true, payload },
-            Opcode::Ping => Event::Ping(payload),
-            Opcode::Pong => Event::Pong(payload),
-            Opcode::Close => match CloseFrame::parse(payload) {
+        Ok(Some(match what {
+            What::Message(Message { text, compressed: false }) => Event::Message { text, payload },
+            What::Message(Message { text, compressed: true }) => Event::Compressed { text, payload },
+            What::Ping => Event::Ping(payload),
+            What::Pong => Event::Pong(payload),
+            What::Close => match CloseFrame::parse(payload) {
                 Ok(frame) => {
                     self.stage = Stage::Closed;
                     Event::Close(frame)
@@ -242,8 +269,6 @@ impl Decoder {
                     return Err(error);
                 }
             },
-            // `find` names a finished message by the opcode of its first frame.
-            Opcode::Binary | Opcode::Continuation => Event::Message { text: false, payload },
         }))
     }
 
@@ -274,17 +299,17 @@ impl Decoder {
                 Stage::Header if input.is_empty() => return Ok(None),
                 Stage::Header => {
                     if self.head_len == 0
-                        && let Some((opcode, payload)) = self.whole_frame(rules, input)?
+                        && let Some((what, payload)) = self.whole_frame(rules, input)?
                     {
-                        return Ok(Some(Found::Slice(opcode, payload)));
+                        return Ok(Some(Found::Slice(what, payload)));
                     }
                     self.collect_header(rules, input)?;
                 }
                 // An empty payload is complete although no input is left.
                 Stage::Payload if input.is_empty() && self.left > 0 => return Ok(None),
                 Stage::Payload => {
-                    if let Some((opcode, len)) = self.collect_payload(rules, input)? {
-                        return Ok(Some(Found::Buffered(opcode, len)));
+                    if let Some((what, len)) = self.collect_payload(rules, input)? {
+                        return Ok(Some(Found::Buffered(what, len)));
                     }
                 }
                 Stage::Closed => {
@@ -320,10 +345,12 @@ impl Decoder {
         &mut self,
         rules: &Rules,
         input: &mut &'i mut [u8],
-    ) -> Result<Option<(Opcode, &'i [u8])>, DecodeError> {
+    ) -> Result<Option<(What, &'i [u8])>, DecodeError> {
         let Some(header) = Received::read(input) else { return Ok(None) };
         let opcode = self.check_header(rules, input)?;
-        if input[0] & FIN == 0 || opcode == Opcode::Continuation {
+        let first = input[0];
+        let Some(what) = What::begins(opcode, first) else { return Ok(None) };
+        if first & FIN == 0 {
             return Ok(None);
         }
         let frame_len = header.payload_len.saturating_add(header.header_len as u64);
@@ -336,10 +363,11 @@ impl Decoder {
         if let Some(key) = header.key {
             mask::apply(payload, key, 0);
         }
-        if opcode == Opcode::Text && simdutf8::basic::from_utf8(payload).is_err() {
+        let is_text = matches!(what, What::Message(Message { text: true, compressed: false }));
+        if is_text && simdutf8::basic::from_utf8(payload).is_err() {
             return Err(DecodeError::TextNotUtf8);
         }
-        Ok(Some((opcode, payload)))
+        Ok(Some((what, payload)))
     }
 
     /// Moves header bytes from the input into `head`, until the header is complete.
@@ -356,29 +384,33 @@ impl Decoder {
         };
         self.head_len = header.header_len as u8;
         advance(input, header.header_len - seen);
-        match opcode {
-            Opcode::Text => self.unfinished = Some(Unfinished::Text),
-            Opcode::Binary => self.unfinished = Some(Unfinished::Binary),
-            Opcode::Continuation | Opcode::Close | Opcode::Ping | Opcode::Pong => {}
+        match What::begins(opcode, self.head[0]) {
+            Some(What::Message(message)) => {
+                self.unfinished = Some(message);
+                self.fragments = 1;
+            }
+            // Cannot overflow: the header was held against the limit.
+            None => self.fragments += 1,
+            Some(What::Close | What::Ping | What::Pong) => {}
         }
         self.left = header.payload_len;
         self.stage = Stage::Payload;
         Ok(())
     }
 
-    /// Moves payload bytes from the input into the buffer. Returns the opcode and the length of what is now
-    /// complete.
+    /// Moves payload bytes from the input into the buffer. Returns what is now complete, and its length.
     fn collect_payload(
         &mut self,
         rules: &Rules,
         input: &mut &mut [u8],
-    ) -> Result<Option<(Opcode, usize)>, DecodeError> {
+    ) -> Result<Option<(What, usize)>, DecodeError> {
         let head = &self.head[..usize::from(self.head_len)];
         let (Some(header), Some(opcode)) =
             (Received::read(head), Opcode::from_bits(head[0] & !(FIN | RESERVED)))
         else {
             unreachable!("the stage is Payload only behind a complete and checked header");
         };
+        let control = What::begins(opcode, head[0]).filter(|_| opcode.is_control());
         let fin = head[0] & FIN != 0;
 
         let taken = usize::try_from(self.left).map_or(input.len(), |left| left.min(input.len()));
@@ -386,7 +418,7 @@ impl Decoder {
         if let Some(key) = header.key {
             mask::apply(piece, key, ((header.payload_len - self.left) % 4) as usize);
         }
-        if !opcode.is_control() && self.unfinished == Some(Unfinished::Text) {
+        if control.is_none() && self.unfinished == Some(Message { text: true, compressed: false }) {
             self.utf8.push(piece)?;
         }
         reserve(&mut self.buffer, taken, fin.then_some(self.left), rules.message_bytes_max);
@@ -399,33 +431,43 @@ impl Decoder {
 
         self.stage = Stage::Header;
         self.head_len = 0;
-        if opcode.is_control() {
+        if let Some(control) = control {
             let len = header.payload_len as u8;
             self.lent = if self.unfinished.is_some() { Lent::Tail(len) } else { Lent::All };
-            return Ok(Some((opcode, usize::from(len))));
+            return Ok(Some((control, usize::from(len))));
         }
         if !fin {
             return Ok(None);
         }
         self.lent = Lent::All;
-        let opcode = match self.unfinished.take() {
-            Some(Unfinished::Text) if !self.utf8.is_complete() => return Err(DecodeError::TextNotUtf8),
-            Some(Unfinished::Text) => Opcode::Text,
-            Some(Unfinished::Binary) | None => Opcode::Binary,
+        let Some(message) = self.unfinished.take() else {
+            unreachable!("a data frame begins or continues a message");
         };
-        Ok(Some((opcode, self.buffer.len())))
+        // Nothing is pending unless this is text.
+        if !self.utf8.is_complete() {
+            return Err(DecodeError::TextNotUtf8);
+        }
+        Ok(Some((What::Message(message), self.buffer.len())))
     }
 
     /// Holds the rules of RFC 6455 section 5 against as much of a header as has arrived (at least one byte).
     #[inline]
     fn check_header(&self, rules: &Rules, head: &[u8]) -> Result<Opcode, DecodeError> {
         let first = head[0];
-        if first & RESERVED != 0 {
+        let opcode = Opcode::from_bits(first & !(FIN | RESERVED));
+        let reserved = match opcode {
+            Some(Opcode::Text | Opcode::Binary) if rules.compressed => RESERVED & !RSV1,
+            _ => RESERVED,
+        };
+        if first & reserved != 0 {
             return Err(DecodeError::ReservedBits);
         }
-        let opcode = Opcode::from_bits(first & !(FIN | RESERVED)).ok_or(DecodeError::ReservedOpcode)?;
+        let opcode = opcode.ok_or(DecodeError::ReservedOpcode)?;
         match (opcode, self.unfinished) {
             (Opcode::Continuation, None) => return Err(DecodeError::ContinuationOfNothing),
+            (Opcode::Continuation, Some(_)) if self.fragments >= rules.fragments_max => {
+                return Err(DecodeError::TooManyFragments);
+            }
             (Opcode::Text | Opcode::Binary, Some(_)) => return Err(DecodeError::MessageInsideMessage),
             _ if opcode.is_control() && first & FIN == 0 => return Err(DecodeError::ControlFragmented),
             _ => {}
@@ -462,6 +504,22 @@ impl Decoder {
             return Err(DecodeError::MessageTooBig);
         }
         Ok(())
+    }
+}
+
+impl What {
+    /// What a frame with this opcode and first byte begins; `None` if it goes on with a message.
+    #[inline]
+    const fn begins(opcode: Opcode, first: u8) -> Option<Self> {
+        let compressed = first & RSV1 != 0;
+        Some(match opcode {
+            Opcode::Text => Self::Message(Message { text: true, compressed }),
+            Opcode::Binary => Self::Message(Message { text: false, compressed }),
+            Opcode::Close => Self::Close,
+            Opcode::Ping => Self::Ping,
+            Opcode::Pong => Self::Pong,
+            Opcode::Continuation => return None,
+        })
     }
 }
 

@@ -17,6 +17,8 @@ const LENGTH_64: u8 = 127;
 
 pub(crate) const FIN: u8 = 0x80;
 pub(crate) const RESERVED: u8 = 0x70;
+/// In a message's first frame: the message is compressed (RFC 7692 section 6).
+pub(crate) const RSV1: u8 = 0x40;
 pub(crate) const MASKED: u8 = 0x80;
 
 const _: () = assert!(CONTROL_PAYLOAD_MAX as u64 == SHORT_MAX);
@@ -126,11 +128,30 @@ pub fn header(opcode: Opcode, fin: bool, payload_len: u64, key: Option<[u8; 4]>)
     HeaderBytes { bytes, len: len as u8 }
 }
 
+/// Encodes the header of a final frame that begins a compressed message (RFC 7692 section 6.1): FIN and RSV1.
+///
+/// The opcode must be [`Opcode::Text`] or [`Opcode::Binary`]; that is the caller's duty, checked in debug builds.
+#[inline]
+pub fn header_compressed(opcode: Opcode, payload_len: u64, key: Option<[u8; 4]>) -> HeaderBytes {
+    debug_assert!(matches!(opcode, Opcode::Text | Opcode::Binary), "{opcode:?} begins no message");
+    let mut header = header(opcode, true, payload_len, key);
+    header.bytes[0] |= RSV1;
+    header
+}
+
 /// Appends a whole frame; its payload is masked when there is a key.
 pub fn write(out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload: &[u8], key: Option<[u8; 4]>) {
-    let header = header(opcode, fin, payload.len() as u64, key);
+    put(out, &header(opcode, fin, payload.len() as u64, key), payload, key);
+}
+
+/// Appends a whole message whose payload was compressed before; it is masked when there is a key.
+pub fn write_compressed(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key: Option<[u8; 4]>) {
+    put(out, &header_compressed(opcode, payload.len() as u64, key), payload, key);
+}
+
+fn put(out: &mut Vec<u8>, header: &[u8], payload: &[u8], key: Option<[u8; 4]>) {
     out.reserve(header.len() + payload.len());
-    out.extend_from_slice(&header);
+    out.extend_from_slice(header);
     let start = out.len();
     out.extend_from_slice(payload);
     if let Some(key) = key {

@@ -13,8 +13,10 @@
 //! |---|---|
 //! | [`url`] | where a client connects to |
 //! | [`handshake`] | the HTTP/1.1 upgrade, from either side |
+//! | [`origin`] | which pages may connect |
 //! | [`decode`] | frames to messages, with every rule of RFC 6455 section 5 |
 //! | [`mask`] | the XOR of section 5.3, as fast as a copy |
+//! | [`deflate`] | permessage-deflate: what is agreed on, and payloads compressed and inflated |
 //! | [`text`] | UTF-8 validated while it arrives |
 //! | [`topic`], [`key`] | the name of a topic, and the key of a message |
 //! | [`pattern`] | which topics a rule is for |
@@ -32,11 +34,13 @@
 
 pub mod close;
 pub mod decode;
+pub mod deflate;
 pub mod frame;
 pub mod handshake;
 pub mod key;
 pub mod mask;
 pub mod notice;
+pub mod origin;
 pub mod pattern;
 pub mod stream;
 pub mod subscribe;

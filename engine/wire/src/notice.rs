@@ -5,6 +5,9 @@
 
 use crate::json;
 
+/// What the words of the notice that the server restarts begin with.
+const DRAINING_WORD: &[u8] = b"draining ";
+
 /// What happened between two messages of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Notice {
@@ -88,7 +91,27 @@ pub fn write_presence(out: &mut Vec<u8>, topic: &str, subscribers: usize) {
     out.push(b'}');
 }
 
-/// The members that every notice begins with. The object is left open.
+/// Appends the notice that the server restarts: it closes the connection soon, and the client should come back
+/// after so many milliseconds. For `/stream`; it is about no topic.
+pub fn write_draining(out: &mut Vec<u8>, reconnect_after_ms: u64) {
+    out.extend_from_slice(br#"{"op":"draining""#);
+    write_member(out, "reconnect_after_ms", reconnect_after_ms);
+    out.push(b'}');
+}
+
+/// Appends the same notice as words, for raw connections. They fit into a control frame.
+pub fn write_draining_words(out: &mut Vec<u8>, reconnect_after_ms: u64) {
+    out.extend_from_slice(DRAINING_WORD);
+    json::write_number(out, reconnect_after_ms);
+}
+
+/// Reads what [`write_draining_words`] wrote: after how many milliseconds to come back. `None` for anything
+/// else.
+pub fn parse_draining_words(words: &[u8]) -> Option<u64> {
+    json::digits(std::str::from_utf8(words.strip_prefix(DRAINING_WORD)?).ok()?)
+}
+
+/// The members that every notice of a topic begins with. The object is left open.
 fn write_start(out: &mut Vec<u8>, word: &str, topic: &str) {
     out.extend_from_slice(br#"{"op":""#);
     out.extend_from_slice(word.as_bytes());

@@ -6,6 +6,11 @@
 
 use simdutf8::compat;
 
+/// Whether bytes that are all there are UTF-8.
+pub fn is_utf8(bytes: &[u8]) -> bool {
+    simdutf8::basic::from_utf8(bytes).is_ok()
+}
+
 /// The text cannot become UTF-8, whatever follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidUtf8;

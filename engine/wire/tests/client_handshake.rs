@@ -62,7 +62,7 @@ fn the_request() {
     upgrade.write_accept(&mut reply, Some("superchat"), &[]);
     let (response, len) = handshake.read_response(&reply, &LIMITS).unwrap().unwrap();
     assert_eq!(len, reply.len());
-    let Response::Accepted { protocol, extensions, headers } = response else { panic!("{response:?}") };
+    let Response::Accepted { protocol, extensions, headers, .. } = response else { panic!("{response:?}") };
     assert_eq!((protocol.as_deref(), extensions.len()), (Some("superchat"), 0));
     assert_eq!(headers[0], ("Upgrade".to_owned(), "websocket".to_owned()));
 }

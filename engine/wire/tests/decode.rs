@@ -12,12 +12,20 @@ use reference::{Reference, Seen};
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-const CLIENT: Rules = Rules { role: Role::Client, frame_bytes_max: 1 << 20, message_bytes_max: 1 << 20 };
+const CLIENT: Rules = Rules {
+    role: Role::Client,
+    frame_bytes_max: 1 << 20,
+    message_bytes_max: 1 << 20,
+    fragments_max: u32::MAX,
+    compressed: false,
+};
 const SERVER: Rules = Rules { role: Role::Server, ..CLIENT };
+const AGREED: Rules = Rules { compressed: true, ..CLIENT };
 
 fn seen(event: Event<'_>) -> Seen {
     match event {
         Event::Message { text, payload } => Seen::Message { text, payload: payload.to_vec() },
+        Event::Compressed { text, payload } => Seen::Compressed { text, payload: payload.to_vec() },
         Event::Ping(payload) => Seen::Ping(payload.to_vec()),
         Event::Pong(payload) => Seen::Pong(payload.to_vec()),
         Event::Close(frame) => Seen::Close(frame.map(|frame| (frame.code.0, frame.reason.to_owned()))),
@@ -326,10 +334,103 @@ fn text_fails_inside_an_unfinished_frame() {
     check(&CLIENT, b"\x01\x02a\xc3\x80\x01b", &[], Err(DecodeError::TextNotUtf8));
 }
 
+#[test]
+fn compressed_messages_are_handed_out_as_they_came() {
+    let compressed = |text, payload: &[u8]| Seen::Compressed { text, payload: payload.into() };
+    // Not UTF-8 on its own, whole and in fragments, with control frames between and plain messages around it.
+    check(&AGREED, b"\xc1\x02\xff\xfe\x81\x01a", &[compressed(true, b"\xff\xfe"), text("a")], Ok(()));
+    check(
+        &AGREED,
+        b"\x82\x01b\x41\x02\xc3\x28\x89\x02hi\x00\x00\x80\x01\xc3\x81\x02\xc3\xa9\x42\x00\x8a\x00\x80\x03abc\xc2\x00",
+        &[
+            binary(b"b"),
+            Seen::Ping(b"hi".into()),
+            compressed(true, b"\xc3\x28\xc3"),
+            text("é"),
+            Seen::Pong(b"".into()),
+            compressed(false, b"abc"),
+            compressed(false, b""),
+        ],
+        Ok(()),
+    );
+    let server = Rules { role: Role::Server, ..AGREED };
+    let mut bytes = Vec::new();
+    frame::write_compressed(&mut bytes, Opcode::Text, &[0xff; 200], Some(KEY));
+    check(&server, &bytes, &[compressed(true, &[0xff; 200])], Ok(()));
+    // Text that is not compressed is held to its rules still.
+    check(&AGREED, b"\xc1\x01\xff\x81\x01\xff", &[compressed(true, b"\xff")], Err(DecodeError::TextNotUtf8));
+    check(&AGREED, b"\x01\x01\xc3\x80\x00", &[], Err(DecodeError::TextNotUtf8));
+}
+
+#[test]
+fn rsv1_stands_on_the_first_frame_of_a_message_alone() {
+    use DecodeError::*;
+    let a = [text("a")];
+    for (bytes, events, error) in [
+        // On a continuation, on control frames and on what is reserved.
+        (&b"\x41\x01a\xc0\x01b"[..], &[][..], ReservedBits),
+        (b"\x01\x01a\xc0\x01b", &[], ReservedBits),
+        (b"\x81\x01a\x40\x01b", &a, ReservedBits),
+        (b"\xc8\x00", &[], ReservedBits),
+        (b"\xc9\x00", &[], ReservedBits),
+        (b"\xca\x00", &[], ReservedBits),
+        (b"\x41\x01a\xc9\x00", &[], ReservedBits),
+        (b"\xc3\x00", &[], ReservedBits),
+        // The other two bits have no meaning.
+        (b"\xe1\x00", &[], ReservedBits),
+        (b"\xd2\x00", &[], ReservedBits),
+        (b"\xa1\x00", &[], ReservedBits),
+        (b"\x92\x00", &[], ReservedBits),
+        (b"\xf1\x00", &[], ReservedBits),
+        (b"\x01\x01a\xc1\x01b", &[], MessageInsideMessage),
+        (b"\x41\x01a\x81\x01b", &[], MessageInsideMessage),
+    ] {
+        check(&AGREED, bytes, events, Err(error));
+    }
+    check(&CLIENT, b"\xc1\x00", &[], Err(ReservedBits));
+    check(&CLIENT, b"\x42\x00", &[], Err(ReservedBits));
+}
+
+#[test]
+fn limits_hold_for_compressed_messages() {
+    let rules = |frame_bytes_max, message_bytes_max| Rules { frame_bytes_max, message_bytes_max, ..AGREED };
+    let whole = |payload: &[u8]| [Seen::Compressed { text: false, payload: payload.into() }];
+    check(&rules(3, 4), b"\xc2\x03abc", &whole(b"abc"), Ok(()));
+    check(&rules(3, 4), b"\xc2\x04", &[], Err(DecodeError::FrameTooBig));
+    check(&rules(9, 3), b"\xc2\x04", &[], Err(DecodeError::MessageTooBig));
+    check(&rules(3, 4), b"\x42\x03abc\x80\x01d", &whole(b"abcd"), Ok(()));
+    check(&rules(3, 4), b"\x42\x03abc\x80\x02", &[], Err(DecodeError::MessageTooBig));
+}
+
+#[test]
+fn a_message_has_so_many_fragments() {
+    let rules = |fragments_max| Rules { fragments_max, ..AGREED };
+    let too_many = Err(DecodeError::TooManyFragments);
+    let three = b"\x01\x01a\x00\x00\x80\x01b";
+    check(&rules(3), three, &[text("ab")], Ok(()));
+    check(&rules(2), three, &[], too_many);
+    check(&rules(1), three, &[], too_many);
+    check(&rules(2), b"\x01\x01a\x00\x00\x80", &[], too_many);
+    check(&rules(2), b"\x42\x00\x00\x00\x00", &[], too_many);
+    // One frame is a message, and an unfinished one ends with the second at the earliest.
+    for fragments_max in [0, 1] {
+        check(&rules(fragments_max), b"\x81\x01a\x81\x01b", &[text("a"), text("b")], Ok(()));
+        check(&rules(fragments_max), b"\x01\x01a", &[], Ok(()));
+    }
+    // Control frames do not count, and every message begins anew.
+    let with_pings = b"\x01\x01a\x89\x00\x89\x00\x89\x00\x80\x01b".repeat(3);
+    let ping = Seen::Ping(Vec::new());
+    let events = vec![[ping.clone(), ping.clone(), ping, text("ab")]; 3].concat();
+    check(&rules(2), &with_pings, &events, Ok(()));
+    assert_eq!(DecodeError::TooManyFragments.close_code(), CloseCode::TOO_BIG);
+    assert!(DecodeError::TooManyFragments.reason().len() <= fanfare_wire::close::REASON_MAX);
+}
+
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let opcode = prop_oneof![
         6 => Just(0x81_u8), 4 => Just(0x01), 6 => Just(0x82), 3 => Just(0x02), 6 => Just(0x00), 6 => Just(0x80),
         4 => Just(0x89), 3 => Just(0x8a), 1 => Just(0x88), 1 => any::<u8>(),
+        4 => Just(0xc1), 3 => Just(0x41), 3 => Just(0xc2), 3 => Just(0x42), 1 => Just(0xc0), 1 => Just(0xc9),
     ];
     let payload = prop_oneof![
         6 => "[a-zé€😀]{0,40}".prop_map(String::into_bytes),
@@ -376,8 +477,11 @@ proptest! {
         cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..6),
         frame_bytes_max in prop_oneof![Just(u64::MAX), 30_u64..140],
         message_bytes_max in prop_oneof![Just(usize::MAX), 60_usize..200],
+        fragments_max in prop_oneof![Just(u32::MAX), 1_u32..4],
+        compressed in prop::bool::weighted(0.8),
     ) {
-        let rules = Rules { role: Role::Server, frame_bytes_max, message_bytes_max };
+        let rules =
+            Rules { role: Role::Server, frame_bytes_max, message_bytes_max, fragments_max, compressed };
         let bytes = frames.concat();
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
         cuts.sort_unstable();
@@ -399,8 +503,9 @@ proptest! {
     fn survives_anything(
         pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..10),
         server in any::<bool>(),
+        compressed in any::<bool>(),
     ) {
-        let rules = if server { SERVER } else { CLIENT };
+        let rules = Rules { compressed, ..if server { SERVER } else { CLIENT } };
         let mut decoder = Decoder::default();
         let mut events = Vec::new();
         for piece in &pieces {

@@ -1,7 +1,9 @@
 //! Notices, as JSON and as words.
 
 use fanfare_wire::frame::CONTROL_PAYLOAD_MAX;
-use fanfare_wire::notice::{Notice, write_presence};
+use fanfare_wire::notice::{
+    Notice, parse_draining_words, write_draining, write_draining_words, write_presence,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -38,6 +40,47 @@ fn to_the_letter() {
     let mut out = b"before".to_vec();
     write_presence(&mut out, "T\"", 3);
     assert_eq!(out, br#"before{"op":"presence","topic":"T\"","subscribers":3}"#);
+}
+
+fn draining_of(reconnect_after_ms: u64) -> (String, String) {
+    let (mut json, mut words) = (b"before".to_vec(), b"before".to_vec());
+    write_draining(&mut json, reconnect_after_ms);
+    write_draining_words(&mut words, reconnect_after_ms);
+    let text =
+        |out| String::from_utf8(out).unwrap().strip_prefix("before").expect("writers append").to_owned();
+    (text(json), text(words))
+}
+
+#[test]
+fn draining() {
+    for (ms, json, words) in [
+        (0, r#"{"op":"draining","reconnect_after_ms":0}"#, "draining 0"),
+        (1500, r#"{"op":"draining","reconnect_after_ms":1500}"#, "draining 1500"),
+    ] {
+        assert_eq!(draining_of(ms), (json.to_owned(), words.to_owned()));
+        assert_eq!(parse_draining_words(words.as_bytes()), Some(ms));
+        assert_eq!(Notice::parse_words(words.as_bytes()), None, "it is about no topic");
+    }
+    assert!(draining_of(u64::MAX).1.len() <= CONTROL_PAYLOAD_MAX);
+    for words in [
+        &b""[..],
+        b"draining",
+        b"draining ",
+        b" draining 1",
+        b"draining  1",
+        b"draining 1 ",
+        b"draining 1 2",
+        b"draining 01",
+        b"draining +1",
+        b"draining -1",
+        b"draining 1.5",
+        b"Draining 1",
+        b"draining \xff",
+        b"draining 18446744073709551616",
+        b"live 1",
+    ] {
+        assert_eq!(parse_draining_words(words), None, "{words:?}");
+    }
 }
 
 #[test]
@@ -100,6 +143,15 @@ proptest! {
     #[test]
     fn any_words_survive(words: Vec<u8>) {
         let _ = Notice::parse_words(&words);
+        let _ = parse_draining_words(&words);
+    }
+
+    #[test]
+    fn draining_reads_back(ms: u64) {
+        let (json, words) = draining_of(ms);
+        prop_assert_eq!(parse_draining_words(words.as_bytes()), Some(ms));
+        let read: Value = serde_json::from_str(&json).unwrap();
+        prop_assert_eq!(read, json!({"op": "draining", "reconnect_after_ms": ms}));
     }
 
     #[test]

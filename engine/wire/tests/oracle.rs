@@ -77,7 +77,13 @@ impl Item {
 }
 
 fn decode(role: Role, mut bytes: Vec<u8>, chunk: usize) -> Vec<Item> {
-    let rules = Rules { role, frame_bytes_max: 1 << 20, message_bytes_max: 1 << 20 };
+    let rules = Rules {
+        role,
+        frame_bytes_max: 1 << 20,
+        message_bytes_max: 1 << 20,
+        fragments_max: u32::MAX,
+        compressed: false,
+    };
     let mut decoder = Decoder::default();
     let mut items = Vec::new();
     for piece in bytes.chunks_mut(chunk) {
@@ -90,7 +96,7 @@ fn decode(role: Role, mut bytes: Vec<u8>, chunk: usize) -> Vec<Item> {
                 Event::Message { text: false, payload } => Item::Binary(payload.to_vec()),
                 Event::Ping(payload) => Item::Ping(payload.to_vec()),
                 Event::Pong(payload) => Item::Pong(payload.to_vec()),
-                Event::Close(frame) => panic!("{frame:?}"),
+                Event::Compressed { .. } | Event::Close(_) => panic!("{event:?}"),
             });
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use fanfare_wire::deflate;
 use fanfare_wire::handshake::Extension;
 use fanfare_wire::handshake::server::{HeadLimits, Method, Reject, Request, read_request};
 use proptest::prelude::*;
@@ -59,6 +60,34 @@ fn check(input: impl AsRef<[u8]>, status: u16) {
     if let Err(reject) = outcome {
         check_reply(&reject);
     }
+}
+
+/// The lines of a head, of which there are as many as CRs and LFs.
+#[track_caller]
+fn lines_of(head: &[u8]) -> Vec<&str> {
+    let text = std::str::from_utf8(head).expect("replies are text");
+    let (lines, rest) = text.split_once("\r\n\r\n").expect("a head ends with an empty line");
+    assert_eq!(rest, "", "a head ends once");
+    let lines: Vec<&str> = lines.split("\r\n").collect();
+    assert!(!lines.iter().any(|line| line.contains(|byte: char| byte.is_ascii_control())), "{text:?}");
+    lines
+}
+
+/// The headers of a 101 reply.
+const OURS: [&str; 5] =
+    ["Upgrade", "Connection", "Sec-WebSocket-Accept", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"];
+
+/// What a peer may write in a header to get a line of its own into the reply.
+fn injection() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        4 => "[a-z0-9=;, \"]{1,8}".prop_map(String::into_bytes),
+        2 => prop::sample::select(vec![
+            "\r\n", "\n", "\r", "\r\n ", "%0d%0a", "\\r\\n", "\u{2028}", "\u{85}", "\0", "\t", "\x0b",
+            "X-Injected: 1", "permessage-deflate", "chat", "\"\r\n\"", "\\\r\\\n",
+        ]).prop_map(|text| text.as_bytes().to_vec()),
+        1 => proptest::collection::vec(any::<u8>(), 1..3),
+    ];
+    proptest::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
 }
 
 /// Every refusal is a whole HTTP response with its reason on one line.
@@ -488,6 +517,57 @@ proptest! {
             reject.write(&mut reply);
             prop_assert!(!String::from_utf8(reply).unwrap().contains("secret"));
             check_reply(&reject);
+        }
+    }
+
+    /// Whatever a peer writes into its request, no reply has a line that is not the server's own: the lines are
+    /// counted and their names are known.
+    #[test]
+    fn no_reply_holds_a_line_of_a_peers(
+        path in injection(),
+        host in injection(),
+        origin in injection(),
+        protocols in injection(),
+        extensions in injection(),
+        dirty in 0..6,
+    ) {
+        // One of them at a time, or a request that is all dirty.
+        let field = |at, clean: &[u8], given: &[u8]| if dirty == at || dirty == 5 { given.to_vec() } else { clean.to_vec() };
+        let input = [
+            b"GET /".to_vec(), field(0, b"chat", &path), b" HTTP/1.1\r\nHost: ".to_vec(), field(1, b"h", &host),
+            b"\r\nOrigin: ".to_vec(), field(2, b"http://h", &origin),
+            b"\r\nSec-WebSocket-Protocol: ".to_vec(), field(3, b"chat, chat2", &protocols),
+            b"\r\nSec-WebSocket-Extensions: ".to_vec(), field(4, b"permessage-deflate", &extensions),
+            b"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".to_vec(),
+        ].concat();
+        match read_request(&input, &LIMITS) {
+            Ok(None) => {}
+            Ok(Some((Request { upgrade: None, .. }, _))) => {}
+            Ok(Some((Request { upgrade: Some(upgrade), .. }, _))) => {
+                let agreed = deflate::agree(&upgrade.extensions);
+                let value = agreed.map(|agreed| agreed.header_value());
+                let headers: Vec<_> = value.iter().map(|value| ("Sec-WebSocket-Extensions", *value)).collect();
+                let protocols = upgrade.protocols.iter().map(|protocol| Some(&**protocol)).chain([None]);
+                for protocol in protocols {
+                    let mut reply = Vec::new();
+                    upgrade.write_accept(&mut reply, protocol, &headers);
+                    let lines = lines_of(&reply);
+                    prop_assert_eq!(lines.len(), 4 + usize::from(protocol.is_some()) + headers.len());
+                    prop_assert_eq!(lines[0], "HTTP/1.1 101 Switching Protocols");
+                    for line in &lines[1..] {
+                        let (name, _) = line.split_once(": ").unwrap();
+                        prop_assert!(OURS.contains(&name), "{}", line);
+                    }
+                }
+            }
+            Err(reject) => {
+                check_reply(&reject);
+                let mut head = Vec::new();
+                reject.write_head(&mut head);
+                prop_assert_eq!(lines_of(&head).len(), 4 + reject.headers.len());
+                prop_assert!(!reject.reason.contains(|byte: char| byte.is_ascii_control()));
+            }
         }
     }
 

@@ -261,6 +261,7 @@ impl Connections {
                         return Some(end);
                     }
                 }
+                Ok(Some(Event::Compressed { .. })) => unreachable!("compression was not agreed on"),
                 // Nothing here sends Ping frames.
                 Ok(Some(Event::Pong(payload))) => {
                     if let Some(session) = &mut connection.session {

@@ -120,6 +120,8 @@ impl Connections {
                 role: fanfare_wire::Role::Client,
                 frame_bytes_max: MESSAGE_BYTES_MAX as u64,
                 message_bytes_max: MESSAGE_BYTES_MAX,
+                fragments_max: u32::MAX,
+                compressed: false,
             },
             readings: Readings::default(),
             positions: HashMap::new(),

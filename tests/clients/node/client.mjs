@@ -215,23 +215,31 @@ const scenarios = {
     assert.equal((await client.closed).code, 1006);
   },
 
-  // The extension is offered and not agreed on, which changes nothing else.
+  // Messages are compressed both ways, each for itself, in the window that was agreed to, once for all subscribers.
   async deflate() {
-    let offered;
-    const finishRequest = (request) => {
-      offered = request.getHeader("Sec-WebSocket-Extensions");
-      request.end();
-    };
-    const client = new Client("/ws/deflate", [], { perMessageDeflate: true, finishRequest });
-    const [[response]] = await Promise.all([once(client.socket, "upgrade"), once(client.socket, "open")]);
-    assert.equal(response.headers["sec-websocket-extensions"], undefined);
-    assert.match(offered, /^permessage-deflate/);
-    assert.equal(client.socket.extensions, "");
-    for (const message of ["compressible ".repeat(10_000), Buffer.alloc(100_000)]) {
-      client.send(message);
-      assert.deepEqual(await client.receive(), message);
+    const open = (path, perMessageDeflate) => Client.open(path, [], { perMessageDeflate });
+    const compress = { threshold: 0 };
+    const plain = await open("/ws/deflate", false);
+    const one = await open("/ws/deflate", compress);
+    const other = await open("/ws/deflate", { ...compress, serverNoContextTakeover: true, clientMaxWindowBits: 10 });
+    const narrow = await open("/ws/deflate", { ...compress, serverMaxWindowBits: 12 });
+    const publisher = await open("/pub/deflate", compress);
+    const stream = await open("/stream", compress);
+    const all = [plain, one, other, narrow];
+    assert.deepEqual(all.map((client) => client.socket.extensions), ["", ...Array(3).fill("permessage-deflate")]);
+    assert.equal((await stream.ask({ op: "subscribe", args: ["deflate"], id: 1 })).ok, true);
+    const sent = ["compressible ".repeat(10_000), Buffer.alloc(100_000), JSON.stringify([...Array(3000).keys()]), "short"];
+    for (const sender of [publisher, plain, one]) {
+      for (const message of sent) sender.send(message);
+      for (const message of sent) {
+        for (const receiver of all) assert.deepEqual(await receiver.receive(), message);
+        const { data, encoding } = JSON.parse(await stream.receive());
+        assert.deepEqual(encoding === "base64" ? Buffer.from(data, "base64") : data, message);
+      }
     }
-    await client.leave();
+    for (const client of [...all, publisher, stream]) await client.leave();
+    // Three long messages from each of three senders, each in the views raw, raw with the small window, and JSON.
+    say(`compressed ${3 * 3 * 3}`);
   },
 
   // A refused upgrade is told with its status and reason.

@@ -5,12 +5,14 @@ all went as it should.
 """
 
 import asyncio
+import base64
 import json
 import re
 import sys
 
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import Close
 
 URL = sys.argv[2]
@@ -160,15 +162,36 @@ async def closes():
 
 
 async def deflate():
-    """The extension is offered and not agreed on, which changes nothing else."""
-    async with open_("/ws/deflate", compression="deflate") as client:
-        offered = client.request.headers["Sec-WebSocket-Extensions"]
-        assert offered.startswith("permessage-deflate"), offered
-        assert "Sec-WebSocket-Extensions" not in client.response.headers
-        assert client.protocol.extensions == []
-        for message in ("compressible " * 10_000, b"\x00" * 100_000):
-            await client.send(message)
-            assert await client.recv() == message
+    """Messages are compressed both ways, each for itself, in the window that was agreed to, once for all subscribers."""
+    small = ClientPerMessageDeflateFactory(server_max_window_bits=10)
+    takeover = ClientPerMessageDeflateFactory(client_max_window_bits=True)
+    agreed = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+    sent = ["compressible " * 10_000, b"\x00" * 100_000, json.dumps({"prices": list(range(3000))}), "short"]
+    async with (
+        open_("/ws/deflate", compression=None) as plain,
+        open_("/ws/deflate", compression=None, extensions=[takeover]) as one,
+        open_("/ws/deflate") as other,
+        open_("/ws/deflate", compression=None, extensions=[small]) as narrow,
+        open_("/pub/deflate") as publisher,
+        open_("/stream") as stream,
+    ):
+        assert "Sec-WebSocket-Extensions" not in plain.response.headers
+        for client, words in ((one, agreed), (other, agreed), (narrow, agreed + "; server_max_window_bits=9")):
+            assert client.response.headers["Sec-WebSocket-Extensions"] == words, client.response.headers
+        assert (await ask(stream, op="subscribe", args=["deflate"], id=1))["ok"] is True
+        for sender in (publisher, plain, one):
+            for message in sent:
+                await sender.send(message)
+            for message in sent:
+                for receiver in (plain, one, other, narrow):
+                    assert await receiver.recv() == message
+                data = json.loads(await stream.recv())
+                if isinstance(message, bytes):
+                    assert base64.b64decode(data["data"]) == message and data["encoding"] == "base64"
+                else:
+                    assert data["data"] == message
+    # Three long messages from each of three senders, each in the views raw, raw with the small window, and JSON.
+    say(f"compressed {3 * 3 * 3}")
 
 
 async def refusals():

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fanfare_wire::decode::Decoder;
+use fanfare_wire::deflate::{Agreed, Window};
 use fanfare_wire::handshake::server::Upgrade;
 use fanfare_wire::key::Key;
 use fanfare_wire::stream::{Id, Recovery};
@@ -110,8 +111,13 @@ impl Wanted {
 /// What follows when all subscriptions are there.
 #[derive(Debug)]
 pub(super) enum JoinPurpose {
-    /// The 101 answer with the subprotocol, and how the subscriptions are made known with it.
-    Upgrade { upgrade: Upgrade, subprotocol: Option<&'static str>, announce: Announce },
+    /// The 101 answer with the subprotocol and the compression, and how the subscriptions are made known with it.
+    Upgrade {
+        upgrade: Upgrade,
+        subprotocol: Option<&'static str>,
+        agreed: Option<Agreed>,
+        announce: Announce,
+    },
     /// The reply to a subscribe operation.
     Reply { id: Option<Id> },
 }
@@ -148,6 +154,8 @@ pub(super) enum Session {
     Publish(Publisher),
     /// `/stream`.
     Stream(Box<StreamSession>),
+    /// `/echo`.
+    Echo,
 }
 
 impl Session {
@@ -156,7 +164,7 @@ impl Session {
         let (one, many) = match self {
             Self::Raw { sub, .. } => (*sub, None),
             Self::Stream(stream) => (None, Some(stream.subs.values().flat_map(Membership::subs))),
-            Self::None | Self::Publish(_) => (None, None),
+            Self::None | Self::Publish(_) | Self::Echo => (None, None),
         };
         one.into_iter().chain(many.into_iter().flatten())
     }
@@ -210,6 +218,8 @@ pub(super) struct Conn {
     pub(super) peer_finished: bool,
     /// A ping is out and nothing was heard since.
     pub(super) pinged: bool,
+    /// Messages may be compressed; ours are in this window.
+    pub(super) deflate: Option<Window>,
     pub(super) decoder: Decoder,
     /// Received bytes that could not be worked on yet.
     pub(super) backlog: Vec<u8>,
@@ -248,6 +258,7 @@ impl Conn {
             broken: false,
             peer_finished: false,
             pinged: false,
+            deflate: None,
             decoder: Decoder::default(),
             backlog: Vec::new(),
             outbox: Vec::new(),

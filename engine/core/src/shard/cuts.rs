@@ -31,7 +31,8 @@ impl Drop for Cut {
 /// The cut frames of one log that somebody still needs.
 #[derive(Debug, Default)]
 pub(super) struct Cuts {
-    frames: HashMap<u64, Weak<Cut>>,
+    /// By sequence number and first byte: a message's frame in a snapshot is not compressed, that in the log may be.
+    frames: HashMap<(u64, u8), Weak<Cut>>,
 }
 
 /// Fewer entries are not looked through for those that nobody needs any more.
@@ -46,7 +47,8 @@ impl Cuts {
         usage: &Arc<Usage>,
         total_max: usize,
     ) -> Option<Arc<Cut>> {
-        if let Some(copy) = self.frames.get(&seq).and_then(Weak::upgrade) {
+        let key = (seq, frame[0]);
+        if let Some(copy) = self.frames.get(&key).and_then(Weak::upgrade) {
             return Some(copy);
         }
         if self.frames.len() >= TIDY_MIN && self.frames.len() == self.frames.capacity() {
@@ -56,7 +58,7 @@ impl Cuts {
             return None;
         }
         let copy = Arc::new(Cut { frame: frame.into(), usage: usage.clone() });
-        self.frames.insert(seq, Arc::downgrade(&copy));
+        self.frames.insert(key, Arc::downgrade(&copy));
         Some(copy)
     }
 }
@@ -77,6 +79,14 @@ mod tests {
         drop(first);
         assert_eq!(usage.total(), 0);
         assert_eq!(copy(1, b"frame").expect("there is room").frame(), b"frame");
+    }
+
+    #[test]
+    fn a_message_in_another_coding_is_another_frame() {
+        let (mut cuts, usage) = (Cuts::default(), Arc::default());
+        let mut copy = |frame: &[u8]| cuts.copy(1, frame, &usage, TOTAL_MAX).expect("there is room");
+        let (plain, compressed) = (copy(b"\x81plain"), copy(b"\xc1compressed"));
+        assert_eq!((plain.frame(), compressed.frame()), (&b"\x81plain"[..], &b"\xc1compressed"[..]));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! From a request to a session: which paths there are, and what each is for.
 
 use fanfare_io::Driver;
+use fanfare_wire::deflate;
 use fanfare_wire::handshake::server::{Method, Reject, Request};
 use fanfare_wire::key::Key;
 use fanfare_wire::stream::Subscribe;
@@ -9,7 +10,8 @@ use fanfare_wire::topic::TopicName;
 
 use super::Shard;
 use super::conn::{Announce, JoinPurpose, Publisher, Session, StreamSession};
-use crate::view::View;
+use crate::config::Config;
+use crate::view::{Coding, View};
 
 /// The subprotocol of `/ws` and `/pub`: payloads as they are. Offering it is optional.
 const SUBPROTOCOL_RAW: &str = "fanfare.v1.raw";
@@ -24,10 +26,12 @@ enum Target {
     Publish(TopicName),
     /// `/stream`: the JSON protocol.
     Stream,
+    /// `/echo`, where the config has it: whatever comes goes back.
+    Echo,
 }
 
 impl Target {
-    fn of(path: &str) -> Result<Self, Reject> {
+    fn of(path: &str, config: &Config) -> Result<Self, Reject> {
         let topic = |segment| {
             TopicName::from_path_segment(segment).map_err(|error| Reject::bad_request(error.to_string()))
         };
@@ -35,13 +39,14 @@ impl Target {
             Some(("ws", segment)) if !segment.contains('/') => Ok(Self::Raw(topic(segment)?)),
             Some(("pub", segment)) if !segment.contains('/') => Ok(Self::Publish(topic(segment)?)),
             None if path == "/stream" => Ok(Self::Stream),
+            None if path == "/echo" && config.echo => Ok(Self::Echo),
             _ => Err(Reject::not_found()),
         }
     }
 
     fn subprotocol(&self) -> &'static str {
         match self {
-            Self::Raw(_) | Self::Publish(_) => SUBPROTOCOL_RAW,
+            Self::Raw(_) | Self::Publish(_) | Self::Echo => SUBPROTOCOL_RAW,
             Self::Stream => SUBPROTOCOL_JSON,
         }
     }
@@ -94,10 +99,12 @@ impl<D: Driver> Shard<D> {
     }
 
     fn start_session(&mut self, slot: u32, request: &Request) -> Result<(), Reject> {
-        let target = Target::of(&request.path)?;
+        let target = Target::of(&request.path, self.config())?;
         let upgrade = request.upgrade.clone().ok_or_else(Reject::upgrade_required)?;
         let known = target.subprotocol();
         let subprotocol = upgrade.protocols.iter().any(|offered| offered == known).then_some(known);
+        let agreed = if self.config().deflate { deflate::agree(&upgrade.extensions) } else { None };
+        let coding = Coding::of(agreed.map(|agreed| agreed.window));
         let publisher = |topic| {
             Ok::<_, Reject>(Publisher { topic, json: publishes_json(request)?, key: key_of(request)? })
         };
@@ -109,19 +116,22 @@ impl<D: Driver> Shard<D> {
                     return Err(Reject::bad_request("this policy is not allowed for this topic"));
                 }
                 let session = Session::Raw { publisher: publisher(topic)?, sub: None };
-                (session, View::Raw, vec![asked], Announce::Headers)
+                (session, View::Raw(coding), vec![asked], Announce::Headers)
             }
             Target::Publish(topic) => {
-                (Session::Publish(publisher(topic)?), View::Raw, Vec::new(), Announce::Nothing)
+                (Session::Publish(publisher(topic)?), View::Raw(coding), Vec::new(), Announce::Nothing)
             }
             Target::Stream => {
                 let topics = topics_asked(request, self.config().subscriptions_max)?;
                 let announce = if topics.is_empty() { Announce::Nothing } else { Announce::Reply };
-                (Session::Stream(Box::<StreamSession>::default()), View::Json, topics, announce)
+                (Session::Stream(Box::<StreamSession>::default()), View::Json(coding), topics, announce)
             }
+            Target::Echo => (Session::Echo, View::Raw(coding), Vec::new(), Announce::Nothing),
         };
-        self.conns[slot].session = session;
-        self.join(slot, asked, view, JoinPurpose::Upgrade { upgrade, subprotocol, announce });
+        let conn = &mut self.conns[slot];
+        conn.session = session;
+        conn.deflate = agreed.map(|agreed| agreed.window);
+        self.join(slot, asked, view, JoinPurpose::Upgrade { upgrade, subprotocol, agreed, announce });
         Ok(())
     }
 }

@@ -236,11 +236,14 @@ impl<D: Driver> Shard<D> {
             }
         }
         let id = match purpose {
-            JoinPurpose::Upgrade { upgrade, subprotocol, announce } => {
+            JoinPurpose::Upgrade { upgrade, subprotocol, agreed, announce } => {
                 let mut headers = Vec::new();
                 if let (Announce::Headers, [wanted]) = (announce, wanted) {
                     headers = headers_of(&self.subscribed(wanted));
                 }
+                headers.extend(
+                    agreed.map(|agreed| ("Sec-WebSocket-Extensions", agreed.header_value().to_string())),
+                );
                 let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
                 self.stats.upgraded.add(1);
                 self.conns[slot].state = State::Open;
@@ -280,7 +283,9 @@ impl<D: Driver> Shard<D> {
                 }
                 session.subs.insert(topic.clone(), membership);
             }
-            Session::None | Session::Publish(_) => unreachable!("these sessions subscribe to nothing"),
+            Session::None | Session::Publish(_) | Session::Echo => {
+                unreachable!("these sessions subscribe to nothing")
+            }
         }
         if let Some(before) = replaced {
             let moves = wanted.options.start != Start::Head || wanted.options.snapshot;

@@ -4,7 +4,7 @@
 //! - `fan_out`: compares cursors with moved heads, and lists the connections that have something to send
 //! - `send`: plans one send for each of them; the driver submits the batch and perhaps sleeps
 //! - `policy`, `supply`, `pace`: who cannot just read on: slow consumers, snapshots, subscriptions with a rate
-//! - `receive`: completions: bytes in, peers gone; `handshake`, `session`, `stream`: what the bytes mean
+//! - `receive`, `inflate`: completions: bytes in, peers gone; `handshake`, `session`, `stream`: what the bytes mean
 //! - `home`: commands, replies and moved heads from other shards; publishing
 //! - `timers`, `lifecycle`: timeouts, closing; `join`: becoming a subscriber
 //! - `drain`: the shutdown
@@ -18,6 +18,7 @@ mod drain;
 mod fan_out;
 mod handshake;
 mod home;
+mod inflate;
 mod join;
 mod lifecycle;
 mod pace;
@@ -49,6 +50,7 @@ use crate::topics::Topics;
 
 use conn::Conns;
 use drain::Drain;
+use inflate::Inflation;
 use pace::Paces;
 use send::{Outgoing, Plan};
 use spread::Spreads;
@@ -69,6 +71,9 @@ pub struct Shard<D: Driver> {
     index: usize,
     stats: Arc<ShardStats>,
     rules: Rules,
+    /// Of connections that agreed to compression.
+    compressed_rules: Rules,
+    inflation: Inflation,
     head_limits: HeadLimits,
     /// The time of this turn, nanoseconds.
     now: u64,
@@ -137,13 +142,18 @@ impl<D: Driver> Shard<D> {
         let topics = Topics::new(&plane, index);
         let now = driver.now();
         driver.accept();
+        let rules = Rules {
+            role: Role::Server,
+            frame_bytes_max: config.frame_bytes_max as u64,
+            message_bytes_max: config.message_bytes_max,
+            compressed: false,
+            fragments_max: u32::MAX,
+        };
         Self {
             stats: plane.stats[index].clone(),
-            rules: Rules {
-                role: Role::Server,
-                frame_bytes_max: config.frame_bytes_max as u64,
-                message_bytes_max: config.message_bytes_max,
-            },
+            rules,
+            compressed_rules: Rules { compressed: true, ..rules },
+            inflation: Inflation::default(),
             head_limits: HeadLimits {
                 head_bytes_max: config.head_bytes_max,
                 headers_max: config.headers_max,

@@ -181,9 +181,13 @@ impl<D: Driver> Shard<D> {
             if conn.holds.any() || conn.state == State::Handshake {
                 break;
             }
-            match decoder.next(&self.rules, &mut rest) {
+            let rules = if conn.deflate.is_some() { &self.compressed_rules } else { &self.rules };
+            match decoder.next(rules, &mut rest) {
                 Ok(None) => break,
                 Ok(Some(Incoming::Message { text, payload })) => self.message(slot, text, payload),
+                Ok(Some(Incoming::Compressed { text, payload })) => {
+                    self.compressed_message(slot, text, payload);
+                }
                 Ok(Some(Incoming::Ping(payload))) => {
                     if conn.state == State::Open {
                         self.say(slot, |outbox| frame::write(outbox, Opcode::Pong, true, payload, None));

@@ -2,6 +2,7 @@
 
 use fanfare_io::Driver;
 use fanfare_wire::close::CloseCode;
+use fanfare_wire::frame::Opcode;
 use fanfare_wire::stream::Id;
 use fanfare_wire::topic::TopicName;
 use fanfare_wire::{Kind, stream};
@@ -9,6 +10,7 @@ use fanfare_wire::{Kind, stream};
 use super::Shard;
 use super::conn::{Publisher, Session, State};
 use crate::message::{Draft, PublishError};
+use crate::view::Coding;
 
 impl<D: Driver> Shard<D> {
     /// Acts on one whole message of a client.
@@ -18,6 +20,14 @@ impl<D: Driver> Shard<D> {
         }
         match &self.conns[slot].session {
             Session::None => {}
+            Session::Echo => {
+                let (opcode, coding) =
+                    (if text { Opcode::Text } else { Opcode::Binary }, Coding::of(self.conns[slot].deflate));
+                // Behind the outbox, which has the pongs.
+                let mut outbox = std::mem::take(&mut self.conns[slot].outbox);
+                self.topics.framer().frame(&mut outbox, opcode, payload, coding);
+                self.say(slot, |empty| *empty = outbox);
+            }
             Session::Stream(_) if text => self.stream_message(slot, payload),
             Session::Stream(_) => {
                 self.fail(slot, CloseCode::UNSUPPORTED, "this endpoint speaks JSON in text messages")
@@ -64,7 +74,7 @@ impl<D: Driver> Shard<D> {
             }
             // A subscriber gets what is on its way first, and then the same close frame.
             (Session::Raw { .. }, Err(PublishError::ShuttingDown)) => {}
-            (Session::Raw { .. } | Session::Publish(_), Ok(_)) | (Session::None, _) => {}
+            (Session::Raw { .. } | Session::Publish(_), Ok(_)) | (Session::None | Session::Echo, _) => {}
         }
     }
 }

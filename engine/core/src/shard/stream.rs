@@ -10,7 +10,7 @@ use fanfare_wire::topic::TopicName;
 use super::Shard;
 use super::conn::{JoinPurpose, Session, StreamSession};
 use crate::message::{Draft, PublishError};
-use crate::view::View;
+use crate::view::{Coding, View};
 
 impl From<PublishError> for ErrorCode {
     fn from(error: PublishError) -> Self {
@@ -80,7 +80,8 @@ impl<D: Driver> Shard<D> {
         } else if !asked.iter().all(|asked| self.allows(asked)) {
             self.refuse(slot, OpName::Subscribe, id, ErrorCode::PolicyNotAllowed);
         } else {
-            self.join(slot, asked, View::Json, JoinPurpose::Reply { id });
+            let view = View::Json(Coding::of(self.conns[slot].deflate));
+            self.join(slot, asked, view, JoinPurpose::Reply { id });
         }
     }
 

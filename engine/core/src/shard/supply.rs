@@ -120,7 +120,8 @@ impl<D: Driver> Shard<D> {
         // Behind the snapshot it goes on in the log, which may have become shorter.
         let head_min = reader.log.as_ref().map_or(0, |log| log.floor() - 1).max(newest);
         let listener = Listener { shard: self.index, reader: index };
-        let (topic, view, home) = (reader.topic.clone(), reader.view, reader.home);
+        // Snapshots are not compressed: they are made in one go, while others wait.
+        let (topic, view, home) = (reader.topic.clone(), reader.view.plain(), reader.home);
         let owed = Owed { topic, view, from, head_min, listener };
         match home == self.index {
             true => self.owe_snapshot(owed),

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use fanfare_wire::subscribe::Epoch;
 use fanfare_wire::topic::TopicName;
 
+use crate::framer::Framer;
 use crate::log::Log;
 use crate::message::{Draft, PublishError};
 use crate::plane::Plane;
@@ -74,8 +75,8 @@ pub(crate) struct Topics {
     memory: Memory,
     /// Keys that have a value.
     keys: usize,
-    /// Topics with a log that is being made from history.
-    building: Vec<u32>,
+    /// The logs that are being made from history: their topics and views.
+    building: Vec<(u32, View)>,
     /// How much more may be made in this turn, in bytes of messages.
     build_budget: usize,
     /// Topics whose presence somebody watches.
@@ -85,8 +86,7 @@ pub(crate) struct Topics {
     segment_bytes_max: usize,
     /// Where the next look for idle topics starts.
     sweep_at: usize,
-    /// A frame in the making.
-    scratch: Vec<u8>,
+    framer: Framer,
 }
 
 impl Topics {
@@ -110,12 +110,17 @@ impl Topics {
             emptied: None,
             segment_bytes_max: config.segment_bytes_max,
             sweep_at: 0,
-            scratch: Vec::new(),
+            framer: Framer::new(config, plane.stats[shard].clone()),
         }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.by_name.len()
+    }
+
+    /// What makes the shard's frames.
+    pub(crate) fn framer(&mut self) -> &mut Framer {
+        &mut self.framer
     }
 
     /// What the logs and values of these topics take from memory, in bytes.
@@ -133,7 +138,7 @@ impl Topics {
         tell: impl FnMut(Listener),
     ) -> Result<u64, PublishError> {
         let slot = self.find_or_create(name, now)?;
-        let Self { slots, memory, scratch, keys, .. } = self;
+        let Self { slots, memory, framer, keys, .. } = self;
         let topic = slots[slot as usize].as_mut().expect("a named topic stands in its slot");
         if let Some(growth) = topic.growth_of_values(draft)?
             && growth > 0
@@ -143,7 +148,7 @@ impl Topics {
         }
         let (before, keys_before, epoch) = (topic.footprint(), topic.keys(), topic.epoch);
         let mut rolled = [None; View::COUNT];
-        let seq = topic.append(draft, now, scratch, tell, |view, end_seq| {
+        let seq = topic.append(draft, now, framer, tell, |view, end_seq| {
             rolled[view.index()] = Some(Sealed { slot, epoch, view, end_seq });
         });
         *keys = *keys - keys_before + topic.keys();
@@ -164,14 +169,14 @@ impl Topics {
         now: u64,
     ) -> Result<Attached, PublishError> {
         let slot = self.find_or_create(name, now)?;
-        let Self { slots, building, build_budget, watched, scratch, memory, .. } = self;
+        let Self { slots, building, build_budget, watched, framer, memory, .. } = self;
         let topic = slots[slot as usize].as_mut().expect("a named topic stands in its slot");
         let before = topic.footprint();
         if view == View::Presence && topic.log_mut(view).is_none() {
             watched.push(slot);
         }
         topic.want(view, now);
-        let built = topic.is_built(view) || topic.build(scratch, build_budget);
+        let built = topic.is_built(view) || topic.build(view, framer, build_budget);
         memory.account(before, topic.footprint());
         let log = topic.want(view, now);
         let attached = if built {
@@ -179,12 +184,12 @@ impl Topics {
             Attached::Now(log.writer.log().clone())
         } else {
             log.listeners.waiting.push(listener);
-            if !building.contains(&slot) {
-                building.push(slot);
+            if !building.contains(&(slot, view)) {
+                building.push((slot, view));
             }
             Attached::Later
         };
-        if view == View::Json {
+        if View::MADE.contains(&view) {
             self.note_sealed(slot, view);
         }
         Ok(attached)
@@ -198,14 +203,14 @@ impl Topics {
     /// Goes on making logs from history, as far as this turn allows, and hands out one listener whose log is there. `None`
     /// when there is none for now.
     pub(crate) fn build(&mut self) -> Option<(Listener, Arc<Log>)> {
-        let slot = *self.building.last()?;
+        let (slot, view) = *self.building.last()?;
         let topic = self.slots[slot as usize].as_mut().expect("a topic that somebody waits for stays");
         let before = topic.footprint();
-        let built = topic.build(&mut self.scratch, &mut self.build_budget);
+        let built = topic.build(view, &mut self.framer, &mut self.build_budget);
         self.memory.account(before, topic.footprint());
-        self.note_sealed(slot, View::Json);
+        self.note_sealed(slot, view);
         let topic = self.slots[slot as usize].as_mut().expect("it was there above");
-        let log = topic.log_mut(View::Json).as_mut().expect("a log that somebody waits for stays");
+        let log = topic.log_mut(view).as_mut().expect("a log that somebody waits for stays");
         if !built {
             // Others have their turn.
             self.building.rotate_right(1);
@@ -241,14 +246,14 @@ impl Topics {
         let slot = self.find_or_create(name, now)?;
         let topic = self.slots[slot as usize].as_mut().expect("a named topic stands in its slot");
         let before = topic.footprint();
-        let log = topic.want(View::Raw, now);
+        let log = topic.want(View::HISTORY, now);
         log.listeners.add_tap(signal);
         let log = log.writer.log().clone();
         self.memory.account(before, topic.footprint());
         Ok(log)
     }
 
-    /// The newest message of each key changed since `from`, or of all keys from 0 on, as of `head_min` or later; and
+    /// In a view that is not compressed, the newest message of each key changed since `from`, or of all keys from 0 on, as of `head_min` or later; and
     /// whether it was made just now. Somebody listens to the topic.
     pub(crate) fn snapshot(
         &mut self,
@@ -395,11 +400,11 @@ impl Topics {
 
     /// Tells those who watch topics how many subscribers these have, where the number changed.
     pub(crate) fn tell_presence(&mut self, mut tell: impl FnMut(Listener)) {
-        let Self { slots, watched, scratch, memory, .. } = self;
+        let Self { slots, watched, framer, memory, .. } = self;
         watched.retain(|slot| {
             let Some(topic) = &mut slots[*slot as usize] else { return false };
             let before = topic.footprint();
-            topic.tell_presence(scratch, &mut tell);
+            topic.tell_presence(framer, &mut tell);
             memory.account(before, topic.footprint());
             topic.log_mut(View::Presence).is_some()
         });

@@ -10,6 +10,7 @@ use fanfare_wire::topic::TopicName;
 use super::annotations::Annotations;
 use super::listeners::{Listener, Listeners};
 use super::memory::Footprint;
+use crate::framer::Framer;
 use crate::log::{LogLimits, LogReader, LogWriter, Marks};
 use crate::message::{Draft, PublishError};
 use crate::rules::TopicLimits;
@@ -41,7 +42,8 @@ pub(super) struct Topic {
     pub(super) subscribers: Arc<AtomicUsize>,
     shards: usize,
     raw: Option<Box<ViewLog>>,
-    json: Option<Box<ViewLog>>,
+    /// Those of [`View::MADE`].
+    made: [Option<Box<ViewLog>>; View::MADE.len()],
     /// Its messages are about the topic, with sequence numbers of their own.
     presence: Option<Box<ViewLog>>,
     /// The number that the last presence message told.
@@ -70,6 +72,17 @@ struct CachedSnapshot {
 /// What making a message's frame from history costs at least, counted as bytes.
 const BUILT_EACH_MIN: usize = 64;
 
+/// Compressing a byte costs so many times what copying one does, about.
+const COMPRESSED_WEIGHT: usize = 16;
+
+/// Where one of [`View::MADE`] stands among them.
+const fn place_of(made: View) -> usize {
+    match made {
+        View::HISTORY | View::Presence => unreachable!(),
+        view => view.index() - 1,
+    }
+}
+
 impl Topic {
     pub(super) fn new(
         name: TopicName,
@@ -87,7 +100,7 @@ impl Topic {
             subscribers: Arc::default(),
             shards,
             raw: None,
-            json: None,
+            made: Default::default(),
             presence: None,
             presence_told: None,
             annotations: Annotations::default(),
@@ -113,7 +126,7 @@ impl Topic {
     }
 
     pub(super) fn footprint(&self) -> Footprint {
-        let logs = [&self.raw, &self.json, &self.presence].into_iter().flatten();
+        let logs = [&self.raw, &self.presence].into_iter().chain(&self.made).flatten();
         let logs = logs.map(|log| log.writer.footprint()).sum::<usize>();
         let snapshots = self.snapshots.iter().map(|cached| cached.snapshot.footprint()).sum::<usize>();
         let (values, tombstones) =
@@ -168,22 +181,28 @@ impl Topic {
 
     pub(super) fn log_mut(&mut self, view: View) -> &mut Option<Box<ViewLog>> {
         match view {
-            View::Raw => &mut self.raw,
-            View::Json => &mut self.json,
+            View::HISTORY => &mut self.raw,
             View::Presence => &mut self.presence,
+            made => &mut self.made[place_of(made)],
         }
     }
 
     /// All logs.
     pub(super) fn logs(&mut self) -> impl Iterator<Item = &mut ViewLog> {
-        [&mut self.raw, &mut self.json, &mut self.presence].into_iter().flatten().map(|log| &mut **log)
+        let logs = [&mut self.raw, &mut self.presence].into_iter().chain(&mut self.made);
+        logs.flatten().map(|log| &mut **log)
+    }
+
+    /// Whether a view is made from history, or was lately.
+    fn is_made_of(&self) -> bool {
+        self.made.iter().any(Option::is_some)
     }
 
     fn new_log(&self, view: View, next_seq: u64, now: u64) -> Box<ViewLog> {
         let limits = match view {
             // Only the last of its messages matters.
             View::Presence => LogLimits { log_bytes_max: 4096, segment_bytes_max: 1024 },
-            View::Raw | View::Json => LogLimits {
+            View::Raw(_) | View::Json(_) => LogLimits {
                 log_bytes_max: self.limits.log_bytes_max,
                 segment_bytes_max: self.limits.segment_bytes_max,
             },
@@ -203,7 +222,7 @@ impl Topic {
         &mut self,
         draft: &Draft<'_>,
         now: u64,
-        scratch: &mut Vec<u8>,
+        framer: &mut Framer,
         mut tell: impl FnMut(Listener),
         mut sealed: impl FnMut(View, u64),
     ) -> u64 {
@@ -212,8 +231,8 @@ impl Topic {
         self.used_at = now;
         let seq = self.seq;
         // Without history it is there for the last message, of which other views are made.
-        if self.raw.is_none() && (self.limits.log_messages_max > 0 || self.json.is_some()) {
-            self.raw = Some(self.new_log(View::Raw, seq, now));
+        if self.raw.is_none() && (self.limits.log_messages_max > 0 || self.is_made_of()) {
+            self.raw = Some(self.new_log(View::HISTORY, seq, now));
         }
         match key {
             Some(key) if kind == Kind::Tombstone => {
@@ -229,21 +248,22 @@ impl Topic {
             marks.note(now, seq + 1);
         }
         self.oldest = self.oldest.max((seq + 1).saturating_sub(self.limits.log_messages_max));
-        let Self { name, raw, json, annotations, values, oldest, .. } = self;
+        let Self { name, raw, made, annotations, values, oldest, .. } = self;
         let message = Sequenced { topic: name, seq, key, kind, payload };
         if raw.is_some() {
             // The text of a key is kept once.
             let key = key.map(|key| values.as_ref().and_then(|values| values.shared(key)).unwrap_or(key));
             annotations.push(seq, kind, key);
         }
-        for (view, log) in [(View::Raw, &mut *raw), (View::Json, json)] {
+        let made = View::MADE.into_iter().zip(made);
+        for (view, log) in [(View::HISTORY, &mut *raw)].into_iter().chain(made) {
             let Some(log) = log else { continue };
             // A log that is still being made from history comes to this message by itself.
             if log.writer.end_seq() != seq {
                 continue;
             }
             let tail_seq = log.writer.tail_seq();
-            view.append(&mut log.writer, &message, scratch);
+            framer.append(view, &mut log.writer, &message);
             log.writer.set_oldest(*oldest);
             if log.writer.tail_seq() != tail_seq {
                 sealed(view, seq);
@@ -261,8 +281,8 @@ impl Topic {
         if self.log_mut(view).is_none() {
             let next_seq = match (view, &self.raw) {
                 (View::Presence, _) => 1,
-                (View::Json, Some(raw)) => raw.writer.floor().max(self.oldest),
-                _ => self.seq + 1,
+                (View::HISTORY, _) | (_, None) => self.seq + 1,
+                (_, Some(raw)) => raw.writer.floor().max(self.oldest),
             };
             *self.log_mut(view) = Some(self.new_log(view, next_seq, now));
         }
@@ -273,36 +293,40 @@ impl Topic {
 
     /// True when a view's log has all of the history.
     pub(super) fn is_built(&self, view: View) -> bool {
-        view != View::Json || self.json.as_ref().is_none_or(|log| log.writer.end_seq() > self.seq)
+        if view == View::HISTORY || view == View::Presence {
+            return true;
+        }
+        self.made[place_of(view)].as_ref().is_none_or(|log| log.writer.end_seq() > self.seq)
     }
 
-    /// Goes on making the JSON log from history, as long as there is something left of `budget`, in bytes of messages. True
+    /// Goes on making a view's log from history, as long as there is something left of `budget`, in bytes of messages. True
     /// when it is done: then it takes messages like any other.
-    pub(super) fn build(&mut self, scratch: &mut Vec<u8>, budget: &mut usize) -> bool {
-        let Some(json) = &mut self.json else { return true };
+    pub(super) fn build(&mut self, view: View, framer: &mut Framer, budget: &mut usize) -> bool {
+        let Some(made) = &mut self.made[place_of(view)] else { return true };
         let Some(raw) = &self.raw else {
-            json.writer.skip_to(self.seq + 1);
+            made.writer.skip_to(self.seq + 1);
             return true;
         };
+        let weight = if view == view.plain() { 1 } else { COMPRESSED_WEIGHT };
         let reader = LogReader::new(raw.writer.log().clone());
-        while json.writer.end_seq() <= self.seq {
+        while made.writer.end_seq() <= self.seq {
             if *budget == 0 {
                 return false;
             }
-            let seq = json.writer.end_seq();
+            let seq = made.writer.end_seq();
             let Some(message) = message_of(&self.name, &reader, &self.annotations, seq) else {
                 // Retention was faster.
-                json.writer.skip_to(reader.floor());
+                made.writer.skip_to(reader.floor());
                 continue;
             };
-            View::Json.append(&mut json.writer, &message, scratch);
-            *budget = budget.saturating_sub(message.payload.len().max(BUILT_EACH_MIN));
+            framer.append(view, &mut made.writer, &message);
+            *budget = budget.saturating_sub(weight * message.payload.len().max(BUILT_EACH_MIN));
         }
-        json.writer.set_oldest(self.oldest);
+        made.writer.set_oldest(self.oldest);
         true
     }
 
-    /// The newest message of each key whose newest message is `from` or later, framed once for all who ask, as of `head_min`
+    /// The newest message of each key whose newest message is `from` or later, in a view that is not compressed, framed once for all who ask, as of `head_min`
     /// or later. From 0 on, or where removed keys are forgotten, it is a whole snapshot.
     pub(super) fn snapshot(
         &mut self,
@@ -350,7 +374,7 @@ impl Topic {
         self.snapshots.retain(|cached| now.saturating_sub(cached.asked_at) < SNAPSHOT_KEPT_NS);
         let aged = self.marks.as_ref().map_or(0, |marks| marks.older_than(now));
         self.oldest = self.oldest.max(aged);
-        for view in [View::Raw, View::Json, View::Presence] {
+        for view in [View::HISTORY, View::Presence].into_iter().chain(View::MADE) {
             self.expire_log(view, aged, now, idle_ns, &mut tell);
         }
         self.forget_annotations();
@@ -361,7 +385,7 @@ impl Topic {
     }
 
     fn expire_log(&mut self, view: View, aged: u64, now: u64, idle_ns: u64, tell: &mut impl FnMut(Listener)) {
-        let keeps = view == View::Raw && (self.limits.log_messages_max > 0 || self.json.is_some());
+        let keeps = view == View::HISTORY && (self.limits.log_messages_max > 0 || self.is_made_of());
         let (oldest, seq, lag_bytes_max) = (self.oldest, self.seq, self.limits.lag_bytes_max);
         let slot = self.log_mut(view);
         let Some(log) = slot else { return };
@@ -400,20 +424,20 @@ impl Topic {
     /// True when nothing of it is worth keeping.
     pub(super) fn is_forgotten(&self, now: u64, idle_ns: u64) -> bool {
         now.saturating_sub(self.used_at) >= idle_ns
-            && self.json.is_none()
+            && !self.is_made_of()
             && self.presence.is_none()
             && self.raw.as_ref().is_none_or(|raw| !raw.listeners.any() && raw.writer.is_empty())
             && self.keys() == 0
     }
 
     /// Tells those who watch how many subscribers there are, if the number changed. Calls `tell` for each listener.
-    pub(super) fn tell_presence(&mut self, scratch: &mut Vec<u8>, mut tell: impl FnMut(Listener)) {
+    pub(super) fn tell_presence(&mut self, framer: &mut Framer, mut tell: impl FnMut(Listener)) {
         let count = self.subscribers.load(std::sync::atomic::Ordering::Relaxed);
         let Some(log) = &mut self.presence else { return };
         if self.presence_told.replace(count) == Some(count) && !log.writer.is_empty() {
             return;
         }
-        View::append_presence(&mut log.writer, &self.name, count, scratch);
+        framer.append_presence(&mut log.writer, &self.name, count);
         log.listeners.tell(log.writer.log(), &mut tell);
     }
 }

@@ -9,6 +9,7 @@ use super::accept::{self, ACCEPT_LEN};
 use super::body::{BadBody, Framing};
 use super::tokens::{is_token, lists, parse_extensions, single, values};
 use super::{Extension, HEADERS_CEILING, HeadLimits};
+use crate::deflate::{self, AnswerError, Granted};
 use crate::url::WsUrl;
 
 /// The most of a refusal's body that is reported, in bytes. It is for people and logs.
@@ -84,6 +85,8 @@ pub enum ClientError {
     Protocol,
     /// Status 101 with an extension that was not offered, or an invalid list of them.
     Extension,
+    /// Status 101 with an answer to [`deflate::OFFER`] that is not valid.
+    Deflate(AnswerError),
 }
 
 impl fmt::Display for ClientError {
@@ -102,6 +105,7 @@ impl fmt::Display for ClientError {
             }
             Self::Protocol => "the server chose a subprotocol that was not offered",
             Self::Extension => "the server chose an extension that was not offered",
+            Self::Deflate(error) => return error.fmt(f),
         })
     }
 }
@@ -117,6 +121,9 @@ pub enum Response {
         protocol: Option<String>,
         /// The extensions that it chose.
         extensions: Vec<Extension>,
+        /// What the server grants of permessage-deflate, if [`deflate::OFFER`] was offered and accepted. Otherwise
+        /// it is for the caller to make sense of `extensions`.
+        deflate: Option<Granted>,
         /// All headers, in order. Bytes that are not UTF-8 are replaced.
         headers: Vec<(String, String)>,
     },
@@ -138,12 +145,15 @@ pub struct ClientHandshake {
     accept: [u8; ACCEPT_LEN],
     protocols: Vec<String>,
     extensions: Vec<String>,
+    /// Whether [`deflate::OFFER`] is all that is offered.
+    deflate: bool,
 }
 
 impl ClientHandshake {
     /// Prepares a request.
     ///
-    /// The nonce must be random and used once. To offer extensions, give a `Sec-WebSocket-Extensions` header.
+    /// The nonce must be random and used once. To offer extensions, give a `Sec-WebSocket-Extensions` header. If
+    /// that is [`deflate::OFFER`] alone, the answer is read and held against it.
     pub fn new(
         url: &WsUrl,
         nonce: [u8; 16],
@@ -152,9 +162,11 @@ impl ClientHandshake {
     ) -> Result<Self, RequestError> {
         check_protocols(protocols)?;
         let mut extensions = Vec::new();
+        let mut deflate = false;
         for (name, value) in headers {
             check_header(name, value)?;
             if name.eq_ignore_ascii_case("Sec-WebSocket-Extensions") {
+                deflate = extensions.is_empty() && *value == deflate::OFFER;
                 parse_extensions(value.as_bytes(), &mut extensions).map_err(|_| RequestError::Extensions)?;
             }
         }
@@ -164,6 +176,7 @@ impl ClientHandshake {
             accept: accept::accept(&key),
             protocols: protocols.iter().map(ToString::to_string).collect(),
             extensions: extensions.into_iter().map(|extension| extension.name).collect(),
+            deflate,
         })
     }
 
@@ -266,7 +279,11 @@ impl ClientHandshake {
         if !extensions.iter().all(|chosen| self.extensions.contains(&chosen.name)) {
             return Err(ClientError::Extension);
         }
-        Ok(Response::Accepted { protocol, extensions, headers: owned(headers) })
+        let deflate = match self.deflate {
+            true => deflate::read_answer(&extensions).map_err(ClientError::Deflate)?,
+            false => None,
+        };
+        Ok(Response::Accepted { protocol, extensions, deflate, headers: owned(headers) })
     }
 }
 

@@ -8,6 +8,7 @@ use fanfare_wire::decode::{DecodeError, Rules};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     Message { text: bool, payload: Vec<u8> },
+    Compressed { text: bool, payload: Vec<u8> },
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<(u16, String)>),
@@ -18,6 +19,9 @@ pub(crate) struct Reference {
     head: Vec<u8>,
     payload: Vec<u8>,
     message: Option<(bool, Vec<u8>)>,
+    /// Whether the message in `message` is compressed, and how many of its frames have begun.
+    compressed: bool,
+    frames: u32,
     closed: bool,
     pub(crate) events: Vec<Seen>,
     pub(crate) failed: Option<DecodeError>,
@@ -30,6 +34,8 @@ impl Reference {
             head: Vec::new(),
             payload: Vec::new(),
             message: None,
+            compressed: false,
+            frames: 0,
             closed: false,
             events: Vec::new(),
             failed: None,
@@ -92,7 +98,9 @@ impl Reference {
         let (fin, opcode) = (self.head[0] & 0x80 != 0, self.head[0] & 0x0f);
         let control = opcode >= 8;
         if self.head.len() == 1 {
-            if self.head[0] & 0x70 != 0 {
+            let rsv1 = self.head[0] & 0x40 != 0;
+            let may_be_compressed = self.rules.compressed && (opcode == 1 || opcode == 2);
+            if self.head[0] & 0x30 != 0 || (rsv1 && !may_be_compressed) {
                 return Err(DecodeError::ReservedBits);
             }
             if !matches!(opcode, 0 | 1 | 2 | 8 | 9 | 10) {
@@ -106,6 +114,9 @@ impl Reference {
             }
             if control && !fin {
                 return Err(DecodeError::ControlFragmented);
+            }
+            if opcode == 0 && self.frames + 1 > self.rules.fragments_max {
+                return Err(DecodeError::TooManyFragments);
             }
             return Ok(());
         }
@@ -147,6 +158,8 @@ impl Reference {
     /// Whether the text so far can become UTF-8 is what `error_len` tells.
     fn check_text(&self) -> Result<(), DecodeError> {
         let mut so_far = match (self.head[0] & 0x0f, &self.message) {
+            (1, _) if self.head[0] & 0x40 != 0 => return Ok(()),
+            (0, _) if self.compressed => return Ok(()),
             (1, _) => Vec::new(),
             (0, Some((true, before))) => before.clone(),
             _ => return Ok(()),
@@ -189,11 +202,22 @@ impl Reference {
                 self.events.push(Seen::Pong(payload));
                 return Ok(());
             }
-            0 => self.message.as_mut().unwrap().1.extend_from_slice(&payload),
-            opcode => self.message = Some((opcode == 1, payload)),
+            0 => {
+                self.message.as_mut().unwrap().1.extend_from_slice(&payload);
+                self.frames += 1;
+            }
+            opcode => {
+                self.message = Some((opcode == 1, payload));
+                self.compressed = self.head[0] & 0x40 != 0;
+                self.frames = 1;
+            }
         }
         if self.head[0] & 0x80 != 0 {
             let (text, payload) = self.message.take().unwrap();
+            if std::mem::take(&mut self.compressed) {
+                self.events.push(Seen::Compressed { text, payload });
+                return Ok(());
+            }
             if text && std::str::from_utf8(&payload).is_err() {
                 return Err(DecodeError::TextNotUtf8);
             }

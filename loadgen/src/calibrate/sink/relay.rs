@@ -21,7 +21,13 @@ const PUBLISH: &str = "/pub";
 const BUFFER_BYTES: usize = 16 * 1024;
 const BUFFER_COUNT: usize = 512;
 
-const RULES: Rules = Rules { role: Role::Server, frame_bytes_max: 64 << 20, message_bytes_max: 64 << 20 };
+const RULES: Rules = Rules {
+    role: Role::Server,
+    frame_bytes_max: 64 << 20,
+    message_bytes_max: 64 << 20,
+    fragments_max: u32::MAX,
+    compressed: false,
+};
 
 #[derive(Debug)]
 enum Stage {
@@ -181,6 +187,7 @@ impl Relay {
                     frame::write(lines.line(conn), Opcode::Pong, true, payload, None);
                 }
                 Ok(Some(decode::Event::Message { .. } | decode::Event::Pong(_))) => {}
+                Ok(Some(decode::Event::Compressed { .. })) => unreachable!("compression was not agreed on"),
                 Ok(Some(decode::Event::Close(frame))) => {
                     let code = frame.map_or(CloseCode::NORMAL, |frame| frame.code);
                     close::write(lines.line(conn), code, "", None);

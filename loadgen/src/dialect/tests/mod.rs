@@ -61,7 +61,13 @@ impl Talk {
         let mut bytes = Vec::new();
         write(&mut *self.session, &mut Frames::new(&mut bytes, &mut self.random));
         // Read as the server that gets them.
-        let rules = Rules { role: WireRole::Server, frame_bytes_max: 1 << 30, message_bytes_max: 1 << 30 };
+        let rules = Rules {
+            role: WireRole::Server,
+            frame_bytes_max: 1 << 30,
+            message_bytes_max: 1 << 30,
+            fragments_max: u32::MAX,
+            compressed: false,
+        };
         let (mut decoder, mut input, mut messages) = (Decoder::default(), &mut bytes[..], Vec::new());
         while let Some(event) = decoder.next(&rules, &mut input).expect("frames") {
             let Event::Message { payload, text } = event else { panic!("a message") };
