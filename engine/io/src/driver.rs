@@ -3,7 +3,7 @@
 //! A shard's turn is: [`Driver::submit`] (send a batch, perhaps wait), then [`Driver::next_event`]
 //! until it returns `None`. All other calls only queue work for the next submit.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::DerefMut;
 use std::{fmt, io};
 
@@ -34,10 +34,12 @@ impl fmt::Display for ConnId {
 /// What happened since the last submit.
 #[derive(Debug)]
 pub enum Event<B> {
-    /// A peer connected to the listener. Nothing is received until [`Driver::receive`].
-    Accepted(ConnId),
-    /// Accepting stopped, because of a lack of descriptors or memory, or after
-    /// [`Driver::stop_accept`] (`ECANCELED`). It starts again with [`Driver::accept`].
+    /// A peer connected to the listener, from the address `peer`: `None` if it has no IP address, or its address
+    /// is not known. Nothing is received until [`Driver::receive`].
+    Accepted { conn: ConnId, peer: Option<IpAddr> },
+    /// Accepting stopped, and no `Accepted` follows. Because of a lack of descriptors (`ENFILE` when all places are
+    /// taken) or memory: then it starts again with [`Driver::accept`]. Or after [`Driver::stop_accept`]
+    /// (`ECANCELED`); from then on, and without a listener, [`Driver::accept`] is answered by `EINVAL`.
     AcceptStopped(io::Error),
     /// The connection asked for with `token` stands.
     Connected { conn: ConnId, token: u64 },
@@ -137,10 +139,15 @@ pub trait Driver {
     /// Monotonic time in nanoseconds. It has no fixed beginning.
     fn now(&self) -> u64;
 
-    /// Accepts peers from the listener until [`Event::AcceptStopped`].
+    /// Accepts peers from the listener until [`Event::AcceptStopped`], at most a fixed number with each submit: the
+    /// others wait in the kernel's queue. Does nothing if it accepts already.
+    ///
+    /// Nobody is hung up on for a lack of places, as long as the driver does not also connect while it accepts.
     fn accept(&mut self);
 
-    /// Ends accepting; answered by [`Event::AcceptStopped`]. Does nothing if it does not accept.
+    /// Ends accepting for good and closes the listener, so that whoever comes later is refused, and whoever waits in
+    /// the kernel's queue is hung up on. Answered by one [`Event::AcceptStopped`], even if it did not accept;
+    /// some `Accepted` may still come before that. Does nothing the second time.
     fn stop_accept(&mut self);
 
     /// Connects to `remote`, from `local` if given. Answered by `Connected` or `ConnectFailed`.

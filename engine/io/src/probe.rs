@@ -238,7 +238,7 @@ fn setup_flags() -> Outcome {
     }
 }
 
-/// Runs one connection through a real driver: direct descriptors, provided buffers, multishot accept and receive.
+/// Runs one connection through a real driver: direct descriptors, provided buffers, accept and multishot receive.
 fn trial() -> Outcome {
     match try_trial() {
         Ok(()) => {
@@ -264,6 +264,7 @@ fn try_trial() -> io::Result<()> {
         buffer_count: 2,
         buffer_bytes: 64,
         listener: Some(listener),
+        ..Options::default()
     };
     let mut driver = UringDriver::new(options, &Waker::new()?)?;
     let peer = TcpStream::connect(address)?;
@@ -273,7 +274,7 @@ fn try_trial() -> io::Result<()> {
         driver.submit(&NoSends, Wait::Until(deadline))?;
         while let Some(event) = driver.next_event() {
             match event {
-                Event::Accepted(conn) => {
+                Event::Accepted { conn, .. } => {
                     driver.receive(conn);
                     io::Write::write_all(&mut &peer, b"trial")?;
                 }

@@ -32,7 +32,7 @@ fn one() -> (SimNet, SimDriver, fanfare_io::sim::SimPeer, ConnId) {
     let mut driver = net.driver();
     let peer = net.connect(0);
     driver.accept();
-    let [Event::Accepted(conn)] = turn(&mut driver, &NoSends, Wait::Forever)[..] else {
+    let [Event::Accepted { conn, .. }] = turn(&mut driver, &NoSends, Wait::Forever)[..] else {
         panic!("one peer waits")
     };
     (net, driver, peer, conn)
@@ -50,7 +50,7 @@ fn trace(seed: u64) -> String {
         for event in turn(&mut driver, &NoSends, Wait::Forever) {
             trace += &format!("{event:?}\n");
             match event {
-                Event::Accepted(conn) | Event::ReceiveEnded { conn, .. } => driver.receive(conn),
+                Event::Accepted { conn, .. } | Event::ReceiveEnded { conn, .. } => driver.receive(conn),
                 Event::AcceptStopped(_) => driver.accept(),
                 _ => {}
             }
@@ -107,7 +107,9 @@ fn shards_have_their_own_peers_and_can_connect_to_each_other() {
     let [Event::Connected { conn: near, token: 5 }] = turn(&mut first, &NoSends, Wait::Forever)[..] else {
         panic!("connected")
     };
-    let [Event::Accepted(far)] = turn(&mut second, &NoSends, Wait::Forever)[..] else { panic!("accepted") };
+    let [Event::Accepted { conn: far, .. }] = turn(&mut second, &NoSends, Wait::Forever)[..] else {
+        panic!("accepted")
+    };
     second.receive(far);
     turn(&mut second, &NoSends, Wait::Forever);
     turn(&mut first, &Sends(vec![(near, vec![b"over ", b"there"])]), Wait::Forever);
@@ -168,7 +170,7 @@ fn faults_can_end() {
     let mut driver = net.driver();
     let _peer = net.connect(0);
     driver.accept();
-    assert!(turn(&mut driver, &NoSends, Wait::Forever).iter().all(|e| !matches!(e, Event::Accepted(_))));
+    assert!(turn(&mut driver, &NoSends, Wait::Forever).iter().all(|e| !matches!(e, Event::Accepted { .. })));
     net.set_faults(Faults { wake: 0.0, ..Faults::NONE });
     let mut turns = 0;
     while !net.is_idle() {

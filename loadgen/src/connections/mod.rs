@@ -277,7 +277,9 @@ impl Connections {
                 }
                 Event::Writable(conn) => self.outbox.writable(conn),
                 Event::Closed(conn) => self.closed(conn),
-                Event::Accepted(_) | Event::AcceptStopped(_) => unreachable!("the driver has no listener"),
+                Event::Accepted { .. } | Event::AcceptStopped(_) => {
+                    unreachable!("the driver has no listener")
+                }
                 Event::Woken => unreachable!("nobody has the waker"),
             }
         }

@@ -14,7 +14,7 @@ impl<D: Driver> Shard<D> {
     /// Handles one event. Short sends are handled before.
     pub(super) fn handle(&mut self, event: Event<D::Bytes>) {
         match event {
-            Event::Accepted(conn) => self.accepted(conn),
+            Event::Accepted { conn, .. } => self.accepted(conn),
             Event::AcceptStopped(error) => self.accept_stopped(&error),
             Event::Received { conn, mut bytes } => self.received(conn.index() as u32, &mut bytes),
             Event::ReceiveEnded { conn, cause } => self.receive_ended(conn.index() as u32, cause),

@@ -87,7 +87,7 @@ impl SimDriver {
     fn tell(&mut self, event: &SimEvent) {
         let shard = &mut self.net.borrow_mut().shards[self.shard];
         match *event {
-            Event::Accepted(conn) | Event::Connected { conn, .. } => {
+            Event::Accepted { conn, .. } | Event::Connected { conn, .. } => {
                 shard.conns[conn.index()].stage = Stage::Open;
             }
             Event::ReceiveEnded { conn, .. } => shard.conns[conn.index()].told_receive = false,
@@ -138,8 +138,8 @@ impl Driver for SimDriver {
         self.net.borrow_mut().shards[self.shard].ops.push(Op::StopAccept);
     }
 
-    fn connect(&mut self, token: u64, _local: Option<SocketAddr>, remote: SocketAddr) {
-        self.net.borrow_mut().shards[self.shard].ops.push(Op::Connect { token, remote });
+    fn connect(&mut self, token: u64, local: Option<SocketAddr>, remote: SocketAddr) {
+        self.net.borrow_mut().shards[self.shard].ops.push(Op::Connect { token, local, remote });
     }
 
     fn receive(&mut self, conn: ConnId) {

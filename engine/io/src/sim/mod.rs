@@ -8,6 +8,7 @@
 //!
 //! - `rng`: the seeded source of chance
 //! - `link`: connections as byte pipes with windows, FIN and RST
+//! - `accept`: who waits at a shard's listener, and what one submit takes
 //! - `net`: the state of all shards, and what one submit does to it
 //! - `driver`: the [`Driver`](crate::Driver) over it, which holds its caller to the trait's contract
 //! - `peer`: peers, listeners and wakers
@@ -21,7 +22,7 @@
 //! let peer = net.connect(0);
 //! driver.accept();
 //! driver.submit(&NoSends, Wait::Forever)?;
-//! let Some(Event::Accepted(conn)) = driver.next_event() else { panic!("a peer waits") };
+//! let Some(Event::Accepted { conn, .. }) = driver.next_event() else { panic!("a peer waits") };
 //! assert!(driver.next_event().is_none());
 //!
 //! peer.write(b"hello");
@@ -32,6 +33,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod accept;
 mod driver;
 mod link;
 mod net;
@@ -39,7 +41,7 @@ mod peer;
 mod rng;
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
 pub use driver::{SimBytes, SimDriver};
@@ -47,6 +49,9 @@ pub use peer::{SimListener, SimPeer, SimWaker};
 
 use link::Owner;
 use net::Net;
+
+/// Where peers come from unless they say otherwise.
+pub const PEER_DEFAULT: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
 
 /// The sizes and the faults of a [`SimNet`].
 #[derive(Clone, Debug)]
@@ -57,6 +62,8 @@ pub struct SimOptions {
     pub buffer_count: usize,
     /// The size of each of them.
     pub buffer_bytes: usize,
+    /// The most peers that one submit accepts.
+    pub accept_slice: usize,
     /// The room that the kernel has at each side of a new connection, between send and read.
     pub window_bytes: usize,
     pub faults: Faults,
@@ -118,6 +125,7 @@ impl Default for SimOptions {
             connections_max: 1024,
             buffer_count: 256,
             buffer_bytes: 2048,
+            accept_slice: 16,
             window_bytes: 64 * 1024,
             faults: Faults::MODERATE,
         }
@@ -152,9 +160,15 @@ impl SimNet {
         self.0.borrow().shards[shard].address
     }
 
-    /// A peer that connects to `shard`. It may write at once, and waits in the backlog until accepted.
+    /// A peer that connects to `shard` from [`PEER_DEFAULT`]. It may write at once, and waits in the backlog until
+    /// accepted. After [`Driver::stop_accept`](crate::Driver::stop_accept) it is refused: it saw a RST.
     pub fn connect(&self, shard: usize) -> SimPeer {
-        let end = self.0.borrow_mut().connect_peer(shard);
+        self.connect_from(shard, PEER_DEFAULT)
+    }
+
+    /// As [`connect`](Self::connect), from this address.
+    pub fn connect_from(&self, shard: usize, from: IpAddr) -> SimPeer {
+        let end = self.0.borrow_mut().connect_peer(shard, from);
         SimPeer::new(Rc::clone(&self.0), end)
     }
 
@@ -220,6 +234,6 @@ impl SimNet {
 
     /// How many peers wait to be accepted by `shard`.
     pub fn backlog(&self, shard: usize) -> usize {
-        self.0.borrow().shards[shard].backlog.len()
+        self.0.borrow().shards[shard].listening.waiting()
     }
 }

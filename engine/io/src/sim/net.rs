@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::accept::Listening;
 use super::driver::SimBytes;
 use super::link::{End, Link, Owner};
 use super::rng::Rng;
@@ -21,7 +22,7 @@ pub(super) type SimEvent = Event<SimBytes>;
 pub(super) enum Op {
     Accept,
     StopAccept,
-    Connect { token: u64, remote: SocketAddr },
+    Connect { token: u64, local: Option<SocketAddr>, remote: SocketAddr },
     Receive(u32),
     PauseReceive(u32),
     NotifyWritable(u32),
@@ -83,8 +84,7 @@ pub(super) struct Shard {
     pub(super) free: Vec<u32>,
     /// Slots where something may have happened.
     dirty: Vec<u32>,
-    accepting: bool,
-    pub(super) backlog: VecDeque<End>,
+    pub(super) listening: Listening,
     pub(super) ops: Vec<Op>,
     /// Events of no connection, as `Conn::events`.
     loose: VecDeque<(usize, SimEvent)>,
@@ -94,7 +94,7 @@ pub(super) struct Shard {
     pub(super) woken: Arc<AtomicBool>,
     pub(super) wait: Wait,
     pub(super) batches: u64,
-    is_open: bool,
+    pub(super) is_open: bool,
 }
 
 #[derive(Debug)]
@@ -106,7 +106,7 @@ pub(super) struct Listener {
 
 #[derive(Debug)]
 pub(super) struct Net {
-    rng: Rng,
+    pub(super) rng: Rng,
     pub(super) options: SimOptions,
     pub(super) now: u64,
     links: Vec<Link>,
@@ -138,8 +138,7 @@ impl Net {
             conns: (0..slots).map(|_| Conn::free()).collect(),
             free: (0..slots).rev().collect(),
             dirty: Vec::new(),
-            accepting: false,
-            backlog: VecDeque::new(),
+            listening: Listening::new(),
             ops: Vec::new(),
             loose: VecDeque::new(),
             ready: VecDeque::new(),
@@ -164,7 +163,7 @@ impl Net {
         &mut self.links[end.link]
     }
 
-    fn add_link(&mut self, owners: [Owner; 2]) -> usize {
+    pub(super) fn add_link(&mut self, owners: [Owner; 2]) -> usize {
         let link = Link::new(owners, self.options.window_bytes);
         if let Some(index) = self.free_links.pop() {
             self.links[index] = link;
@@ -173,13 +172,6 @@ impl Net {
             self.links.push(link);
             self.links.len() - 1
         }
-    }
-
-    pub(super) fn connect_peer(&mut self, shard: usize) -> End {
-        let link = self.add_link([Owner::Peer, Owner::Backlog]);
-        assert!(self.shards[shard].is_open, "the driver of shard {shard} was dropped");
-        self.shards[shard].backlog.push_back(End { link, side: 1 });
-        End { link, side: 0 }
     }
 
     /// Gives up one side of a link after it was closed.
@@ -212,7 +204,7 @@ impl Net {
             || !shard.loose.is_empty()
             || !shard.dirty.is_empty()
             || shard.woken.load(Ordering::Acquire)
-            || (shard.accepting && !shard.backlog.is_empty());
+            || shard.listening.has_work();
         match shard.wait {
             _ if has_work => Some(self.now),
             Wait::No => Some(self.now),
@@ -221,7 +213,7 @@ impl Net {
         }
     }
 
-    fn delay(&mut self) -> usize {
+    pub(super) fn delay(&mut self) -> usize {
         let Faults { delay, delay_submits_max, .. } = self.options.faults;
         if self.rng.chance(delay) { 1 + self.rng.below(delay_submits_max) } else { 0 }
     }
@@ -231,7 +223,7 @@ impl Net {
         self.shards[shard].loose.push_back((delay, event));
     }
 
-    fn push_event(&mut self, shard: usize, slot: u32, event: SimEvent) {
+    pub(super) fn push_event(&mut self, shard: usize, slot: u32, event: SimEvent) {
         let delay = self.delay();
         let shard = &mut self.shards[shard];
         let conn = &mut shard.conns[slot as usize];
@@ -244,7 +236,7 @@ impl Net {
 
     /// Everything of a submit but the sends, which have to go first.
     pub(super) fn turn(&mut self, shard: usize, wait: Wait) {
-        self.accept_backlog(shard);
+        self.accept_some(shard);
         self.shards[shard].wait = wait;
 
         let mut dirty = std::mem::take(&mut self.shards[shard].dirty);
@@ -258,6 +250,8 @@ impl Net {
         }
         self.release_loose(shard);
         self.mix_ready(shard);
+        let stopped = self.shards[shard].listening.stopped();
+        self.shards[shard].ready.extend(stopped);
 
         let woken = self.shards[shard].woken.swap(false, Ordering::AcqRel);
         if woken || self.rng.chance(self.options.faults.wake) {
@@ -269,9 +263,9 @@ impl Net {
         let ops = std::mem::take(&mut self.shards[shard].ops);
         for op in ops {
             match op {
-                Op::Accept => self.shards[shard].accepting = true,
-                Op::StopAccept => self.stop_accept(shard, libc::ECANCELED),
-                Op::Connect { token, remote } => self.connect(shard, token, remote),
+                Op::Accept => self.start_accept(shard),
+                Op::StopAccept => self.stop_accept(shard),
+                Op::Connect { token, local, remote } => self.connect(shard, token, local, remote),
                 Op::Receive(slot) => {
                     self.conn(shard, slot).receiving = true;
                     self.touch_slot(shard, slot);
@@ -304,13 +298,7 @@ impl Net {
         self.touch(end);
     }
 
-    fn stop_accept(&mut self, shard: usize, errno: i32) {
-        if std::mem::take(&mut self.shards[shard].accepting) {
-            self.push_loose(shard, Event::AcceptStopped(io::Error::from_raw_os_error(errno)));
-        }
-    }
-
-    fn take_slot(&mut self, shard: usize, end: End) -> Option<u32> {
+    pub(super) fn take_slot(&mut self, shard: usize, end: End) -> Option<u32> {
         let slot = self.shards[shard].free.pop()?;
         self.links[end.link].sides[end.side].owner = Owner::Conn { shard, slot };
         let batch = self.conn(shard, slot).batch;
@@ -318,23 +306,9 @@ impl Net {
         Some(slot)
     }
 
-    fn accept_backlog(&mut self, shard: usize) {
-        while self.shards[shard].accepting {
-            if self.shards[shard].free.is_empty() {
-                return self.stop_accept(shard, libc::ENFILE);
-            }
-            let Some(end) = self.shards[shard].backlog.pop_front() else { return };
-            if self.rng.chance(self.options.faults.accept_stop) {
-                self.shards[shard].backlog.push_front(end);
-                return self.stop_accept(shard, libc::ENOMEM);
-            }
-            let slot = self.take_slot(shard, end).expect("a free slot was seen above");
-            self.push_event(shard, slot, Event::Accepted(ConnId::new(slot)));
-        }
-    }
-
-    fn connect(&mut self, shard: usize, token: u64, remote: SocketAddr) {
-        let to_shard = self.shards.iter().position(|s| s.is_open && s.address == remote);
+    fn connect(&mut self, shard: usize, token: u64, local: Option<SocketAddr>, remote: SocketAddr) {
+        let is_there = |s: &Shard| s.is_open && s.listening.is_open() && s.address == remote;
+        let to_shard = self.shards.iter().position(is_there);
         let to_listener = self.listeners.iter().position(|l| l.is_open && l.address == remote);
         let errno = if to_shard.is_none() && to_listener.is_none() {
             Some(libc::ECONNREFUSED)
@@ -350,8 +324,9 @@ impl Net {
         let link = self.add_link([Owner::Gone, Owner::Backlog]);
         let slot = self.take_slot(shard, End { link, side: 0 }).expect("a free slot was seen above");
         let far = End { link, side: 1 };
+        let from = local.unwrap_or(self.shards[shard].address).ip();
         match (to_shard, to_listener) {
-            (Some(to), _) => self.shards[to].backlog.push_back(far),
+            (Some(to), _) => self.shards[to].listening.arrive(far, from),
             (None, Some(to)) => self.listeners[to].backlog.push_back(far),
             (None, None) => unreachable!("refused above"),
         }
@@ -471,7 +446,11 @@ impl Net {
                 *delay -= 1;
                 break;
             }
-            shard.ready.extend(conn.events.pop_front().map(|(_, event)| event));
+            let Some((_, event)) = conn.events.pop_front() else { break };
+            if matches!(event, Event::Accepted { .. }) {
+                shard.listening.told();
+            }
+            shard.ready.push_back(event);
         }
         conn.is_dirty = !conn.events.is_empty();
         if conn.is_dirty {
@@ -511,12 +490,12 @@ impl Net {
     /// The driver is gone: its peers see what a dead process's peers see.
     pub(super) fn drop_shard(&mut self, shard: usize) {
         self.shards[shard].is_open = false;
-        let backlog = std::mem::take(&mut self.shards[shard].backlog);
+        let backlog = self.shards[shard].listening.close();
         let conns = std::mem::take(&mut self.shards[shard].conns);
         self.shards[shard].free.clear();
         self.shards[shard].dirty.clear();
         self.shards[shard].ready.clear();
-        for end in backlog.into_iter().chain(conns.into_iter().filter_map(|conn| conn.end)) {
+        for end in backlog.chain(conns.into_iter().filter_map(|conn| conn.end)) {
             self.links[end.link].sides[end.side].owner = Owner::Gone;
             self.link(end).close(end.side);
             self.touch(end.other());
@@ -531,7 +510,7 @@ fn send_short(slot: u32, sent: usize, cause: SendShort) -> SimEvent {
 
 fn conn_of(event: &SimEvent) -> Option<ConnId> {
     match *event {
-        Event::Accepted(conn)
+        Event::Accepted { conn, .. }
         | Event::Connected { conn, .. }
         | Event::Received { conn, .. }
         | Event::ReceiveEnded { conn, .. }

@@ -111,7 +111,7 @@ impl SimPeer {
         self.net.borrow_mut().link(other).sides[other.side].closed
     }
 
-    /// Whether the driver's side took this peer out of the backlog.
+    /// Whether this peer does not wait in the backlog: the driver's side took it, or it was refused or hung up on.
     pub fn is_accepted(&self) -> bool {
         let other = self.end.other();
         self.net.borrow_mut().link(other).sides[other.side].owner != Owner::Backlog

@@ -1,51 +1,87 @@
-//! Accepting: when to take many peers with one request, when one by one, and when to stop.
+//! Accepting: how many peers at once, where they come from, and when to stop.
 
+use std::cell::UnsafeCell;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 
 use super::ring::Ring;
 use super::sqe::Sqe;
 
-/// The longest queue of peers that a listener is taken to have when it does not tell: the kernel's usual
-/// `somaxconn`.
-const BACKLOG_DEFAULT: usize = 4096;
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Armed {
-    No,
-    One,
-    Many,
+/// Where the kernel writes from where the peer of one request comes.
+pub(super) struct Address {
+    storage: libc::sockaddr_storage,
+    /// The room in bytes before the request, and what was needed after it.
+    len: libc::socklen_t,
 }
 
-/// The listener and its request.
+impl Address {
+    fn new() -> Self {
+        // SAFETY: all fields are plain integers, for which zeros are valid.
+        let storage = unsafe { std::mem::zeroed() };
+        Self { storage, len: size_of::<libc::sockaddr_storage>() as libc::socklen_t }
+    }
+
+    /// The address without its port. An IPv4 peer of an IPv6 listener is an IPv4 peer all the same.
+    fn ip(&self) -> Option<IpAddr> {
+        let start = &raw const self.storage;
+        match i32::from(self.storage.ss_family) {
+            libc::AF_INET if self.len as usize >= size_of::<libc::sockaddr_in>() => {
+                // SAFETY: the storage is large enough and aligned for every kind of address, and this is its kind.
+                let address = unsafe { &*start.cast::<libc::sockaddr_in>() };
+                Some(Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr)).into())
+            }
+            libc::AF_INET6 if self.len as usize >= size_of::<libc::sockaddr_in6>() => {
+                // SAFETY: as above.
+                let address = unsafe { &*start.cast::<libc::sockaddr_in6>() };
+                Some(IpAddr::from(Ipv6Addr::from(address.sin6_addr.s6_addr)).to_canonical())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// One request: whether the kernel has it, and what it points to.
+struct Request {
+    is_armed: bool,
+    address: UnsafeCell<Address>,
+}
+
+/// The listener and its requests.
 ///
-/// A multishot accept empties the whole backlog, and a peer for whom there is no slot is not left there: the
-/// kernel takes it and hangs up on it. So when fewer slots are free than peers may wait, peers are taken one
-/// at a time, and none when no slot is free.
-#[derive(Debug)]
+/// Peers are taken in rounds. A round is up to `accept_slice` requests for one peer each, armed with one submit; the
+/// next round begins with the submit after the last of them was answered. So one submit takes at most a slice of
+/// peers, and the others wait in the kernel's queue.
+///
+/// A request that is armed beside older ones would take their peers: a submission looks at the queue at once, they
+/// only after they were woken. The kernel gives up on a request that was woken 128 times in vain and lets a thread
+/// wait for it. In rounds nobody is woken in vain.
+///
+/// A peer that was taken and finds no slot is hung up on. So no more requests are armed than slots are free.
 pub(super) struct Acceptor {
     listener: Option<TcpListener>,
-    backlog: usize,
-    armed: Armed,
+    /// As many as a slice has. They stay where they are, since the kernel writes into those that are armed.
+    requests: Box<[Request]>,
+    armed: usize,
     /// From `accept` until `AcceptStopped`.
     is_wanted: bool,
+    /// Why accepting ends, from then on until nothing is armed any more.
+    ending: Option<i32>,
     /// `stop_accept` was called.
-    is_stopping: bool,
-    /// The multishot request was cancelled to go on one by one.
-    is_narrowing: bool,
+    is_over: bool,
 }
 
 impl Acceptor {
-    pub(super) fn new(listener: Option<TcpListener>) -> Self {
-        let backlog = listener.as_ref().and_then(backlog_of).unwrap_or(BACKLOG_DEFAULT);
+    pub(super) fn new(listener: Option<TcpListener>, slice: usize) -> Self {
+        let slice = if listener.is_some() { slice } else { 0 };
+        let request = || Request { is_armed: false, address: UnsafeCell::new(Address::new()) };
         Self {
             listener,
-            backlog,
-            armed: Armed::No,
+            requests: (0..slice).map(|_| request()).collect(),
+            armed: 0,
             is_wanted: false,
-            is_stopping: false,
-            is_narrowing: false,
+            ending: None,
+            is_over: false,
         }
     }
 
@@ -53,82 +89,99 @@ impl Acceptor {
         self.listener.as_ref()?.local_addr().ok()
     }
 
-    /// Begins to accept. Returns why it cannot.
-    pub(super) fn start(&mut self, ring: &mut Ring, free: usize) -> Option<io::Error> {
+    /// Begins to accept with the next submit. Returns why it cannot.
+    pub(super) fn start(&mut self) -> Option<io::Error> {
         if self.is_wanted {
             return None;
         }
-        self.is_wanted = true;
-        self.arm(ring, free)
-    }
-
-    /// Begins to stop.
-    pub(super) fn stop(&mut self, ring: &mut Ring) {
-        if self.is_wanted && !self.is_stopping {
-            self.is_stopping = true;
-            ring.push(&Sqe::cancel_accept());
+        if self.listener.is_none() {
+            return Some(io::Error::from_raw_os_error(libc::EINVAL));
         }
+        self.is_wanted = true;
+        None
     }
 
-    /// The request was answered, with `free` slots left after it. Returns why accepting stopped, if it did.
-    pub(super) fn completed(
-        &mut self,
-        ring: &mut Ring,
-        free: usize,
-        error: Option<io::Error>,
-        more: bool,
-    ) -> Option<io::Error> {
-        if more {
-            if self.armed == Armed::Many && free <= self.backlog && !self.is_narrowing {
-                self.is_narrowing = true;
-                ring.push(&Sqe::cancel_accept());
-            }
+    /// Begins to stop for good. Returns what to say if that is done already.
+    pub(super) fn stop(&mut self, ring: &mut Ring) -> Option<io::Error> {
+        if std::mem::replace(&mut self.is_over, true) {
             return None;
         }
-        self.armed = Armed::No;
-        self.is_narrowing = false;
-        if self.is_stopping {
-            return self.stopped(libc::ECANCELED);
-        }
-        match error {
-            Some(error) if is_lasting(&error) => {
-                self.is_wanted = false;
-                Some(error)
-            }
-            // Anything else was one peer's misfortune, or our own narrowing.
-            _ => self.arm(ring, free),
-        }
+        self.end(ring, libc::ECANCELED);
+        self.ended()
     }
 
-    fn arm(&mut self, ring: &mut Ring, free: usize) -> Option<io::Error> {
-        let Some(listener) = &self.listener else {
-            return self.stopped(libc::EINVAL);
-        };
-        if free == 0 {
-            return self.stopped(libc::ENFILE);
+    /// Begins a round if the last one is over. `free` slots are neither in use nor promised. Returns why accepting
+    /// stopped, if it did.
+    pub(super) fn arm(&mut self, ring: &mut Ring, free: usize) -> Option<io::Error> {
+        if !self.is_wanted || self.ending.is_some() || self.armed > 0 {
+            return None;
         }
-        // Somewhat above where narrowing begins, so that a table around that point does not go back and forth.
-        if free > self.backlog + self.backlog / 8 {
-            ring.push(&Sqe::accept_many(listener.as_raw_fd()));
-            self.armed = Armed::Many;
-        } else {
-            ring.push(&Sqe::accept_one(listener.as_raw_fd()));
-            self.armed = Armed::One;
+        let listener = self.listener.as_ref()?.as_raw_fd();
+        if free == 0 {
+            self.ending = Some(libc::ENFILE);
+            return self.ended();
+        }
+        for (index, request) in self.requests.iter_mut().take(free).enumerate() {
+            *request.address.get_mut() = Address::new();
+            let address = request.address.get();
+            // SAFETY: `address` points to a request. Those stay where they are until the ring is closed, and are
+            // neither read nor written here while armed.
+            let (storage, len) = unsafe { (&raw mut (*address).storage, &raw mut (*address).len) };
+            // SAFETY: as above.
+            ring.push(&unsafe { Sqe::accept(index as u32, listener, storage.cast(), len) });
+            request.is_armed = true;
+            self.armed += 1;
         }
         None
     }
 
-    fn stopped(&mut self, errno: i32) -> Option<io::Error> {
+    /// Request `index` was answered. Returns from where its peer comes, if that is known.
+    pub(super) fn answered(&mut self, index: u32) -> Option<IpAddr> {
+        let request = &mut self.requests[index as usize];
+        debug_assert!(request.is_armed, "accept {index} is answered once");
+        request.is_armed = false;
+        self.armed -= 1;
+        request.address.get_mut().ip()
+    }
+
+    /// A request was answered like this. Returns why accepting stopped, if it did.
+    pub(super) fn settle(&mut self, ring: &mut Ring, error: Option<&io::Error>) -> Option<io::Error> {
+        if let Some(errno) = error.and_then(io::Error::raw_os_error).filter(|&errno| is_lasting(errno)) {
+            self.end(ring, errno);
+        }
+        self.ended()
+    }
+
+    /// Cancels what is armed.
+    fn end(&mut self, ring: &mut Ring, errno: i32) {
+        if self.ending.is_none() {
+            for (index, _) in self.requests.iter().enumerate().filter(|(_, request)| request.is_armed) {
+                ring.push(&Sqe::cancel_accept(index as u32));
+            }
+        }
+        // The caller's own wish is the better reason.
+        if self.ending.is_none() || self.is_over {
+            self.ending = Some(if self.is_over { libc::ECANCELED } else { errno });
+        }
+    }
+
+    fn ended(&mut self) -> Option<io::Error> {
+        if self.armed > 0 {
+            return None;
+        }
+        let errno = self.ending.take()?;
         self.is_wanted = false;
-        self.is_stopping = false;
+        if self.is_over {
+            // Whoever still waits is hung up on, and whoever comes is refused.
+            self.listener = None;
+        }
         Some(io::Error::from_raw_os_error(errno))
     }
 
-    /// The cancel of a stop or a narrowing found nothing, while the request still stands: it was just then at
-    /// work. Asks again.
-    pub(super) fn cancel_failed(&mut self, ring: &mut Ring) {
-        if self.armed != Armed::No && (self.is_stopping || self.is_narrowing) {
-            ring.push(&Sqe::cancel_accept());
+    /// A cancel found nothing. If its request still stands, then it was just then at work: asks again.
+    pub(super) fn cancel_failed(&mut self, ring: &mut Ring, index: u32) {
+        if self.ending.is_some() && self.requests[index as usize].is_armed {
+            ring.push(&Sqe::cancel_accept(index));
         }
     }
 }
@@ -136,47 +189,50 @@ impl Acceptor {
 /// Whether accepting again at once would fail again.
 ///
 /// accept(2): errors of the new connection's own network come out of accept too, and mean only that peer.
-fn is_lasting(error: &io::Error) -> bool {
+fn is_lasting(errno: i32) -> bool {
     matches!(
-        error.raw_os_error(),
-        Some(
-            libc::EMFILE
-                | libc::ENFILE
-                | libc::ENOMEM
-                | libc::ENOBUFS
-                | libc::EBADF
-                | libc::EINVAL
-                | libc::ENOTSOCK
-                | libc::EOPNOTSUPP
-                | libc::EFAULT
-        )
+        errno,
+        libc::EMFILE
+            | libc::ENFILE
+            | libc::ENOMEM
+            | libc::ENOBUFS
+            | libc::EBADF
+            | libc::EINVAL
+            | libc::ENOTSOCK
+            | libc::EOPNOTSUPP
+            | libc::EFAULT
     )
-}
-
-/// How many peers may wait at a listener. Linux tells in a field of TCP_INFO that means something else for
-/// connections.
-fn backlog_of(listener: &TcpListener) -> Option<usize> {
-    // SAFETY: all fields are plain integers, for which zeros are valid.
-    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
-    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
-    let fd = listener.as_raw_fd();
-    let value = (&raw mut info).cast();
-    // SAFETY: the kernel writes at most `len` bytes to `value`, which has that many.
-    let got = unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, value, &mut len) };
-    // The kernel lets one more wait than it says.
-    (got == 0).then_some(info.tcpi_sacked as usize + 1)
 }
 
 #[cfg(test)]
 mod tests {
+    use socket2::SockAddr;
+
     use super::*;
 
+    fn address(of: &SockAddr) -> Address {
+        let mut address = Address::new();
+        // SAFETY: both are valid for this many bytes, which is the size of some kind of address.
+        unsafe {
+            let to = (&raw mut address.storage).cast::<u8>();
+            std::ptr::copy_nonoverlapping(of.as_ptr().cast::<u8>(), to, of.len() as usize);
+        }
+        address.len = of.len();
+        address
+    }
+
     #[test]
-    fn a_listener_tells_its_backlog() {
-        let socket =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("socket");
-        socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().expect("an address").into()).expect("bind");
-        socket.listen(17).expect("listen");
-        assert_eq!(backlog_of(&socket.into()), Some(18));
+    fn addresses_are_read_by_their_kind() {
+        for (text, expected) in [
+            ("192.0.2.7:80", "192.0.2.7"),
+            ("[2001:db8::7]:80", "2001:db8::7"),
+            ("[::ffff:192.0.2.7]:80", "192.0.2.7"),
+        ] {
+            let socket: SocketAddr = text.parse().expect("an address");
+            assert_eq!(address(&socket.into()).ip(), Some(expected.parse().expect("an address")), "{text}");
+        }
+        let path = SockAddr::unix("/tmp/nobody").expect("a path");
+        assert_eq!(address(&path).ip(), None);
+        assert_eq!(Address::new().ip(), None);
     }
 }

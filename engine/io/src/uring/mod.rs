@@ -23,7 +23,7 @@ mod tag;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -57,6 +57,9 @@ pub struct Options {
     pub buffer_count: usize,
     /// The size of each.
     pub buffer_bytes: usize,
+    /// The most peers that one submit accepts, at least 1; the others wait in the kernel's queue. Each takes some
+    /// 150 bytes.
+    pub accept_slice: usize,
     /// Where peers are accepted from, if at all.
     pub listener: Option<TcpListener>,
 }
@@ -69,6 +72,7 @@ impl Default for Options {
             connections_max: 16 * 1024,
             buffer_count: 1024,
             buffer_bytes: 4096,
+            accept_slice: 16,
             listener: None,
         }
     }
@@ -97,11 +101,21 @@ impl UringDriver {
     /// When the kernel refuses, with what was refused in the text; [`probe`](crate::probe::probe) tells why
     /// and what to do. `InvalidInput` for impossible sizes.
     pub fn new(options: Options, waker: &Waker) -> io::Result<Self> {
-        let Options { sq_entries, cq_entries, connections_max, buffer_count, buffer_bytes, listener } =
-            options;
+        let Options {
+            sq_entries,
+            cq_entries,
+            connections_max,
+            buffer_count,
+            buffer_bytes,
+            accept_slice,
+            listener,
+        } = options;
         let slot_count = u32::try_from(connections_max).ok().filter(|&count| count > 0).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, "connections_max must be 1 to 2^32 - 1")
         })?;
+        if accept_slice == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "accept_slice must be at least 1"));
+        }
         let buffers = buffers::Pool::new(buffer_count, buffer_bytes)?;
         let mut ring = Ring::new(sq_entries, cq_entries).map_err(|e| refused("a ring", e))?;
         let submitter = ring.submitter();
@@ -114,7 +128,7 @@ impl UringDriver {
         Ok(Self {
             ring,
             slots: Slots::new(connections_max),
-            acceptor: Acceptor::new(listener),
+            acceptor: Acceptor::new(listener, accept_slice),
             connects: Connects::default(),
             sends: Sends::new(),
             buffers,
@@ -123,7 +137,7 @@ impl UringDriver {
         })
     }
 
-    /// Where the listener stands, if there is one.
+    /// Where the listener stands, if there is one and accepting was not stopped.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.acceptor.local_addr()
     }
@@ -141,9 +155,9 @@ impl UringDriver {
             Op::Send => self.send_ended(tag, result),
             Op::Receive => self.receive_completed(tag, cqe),
             Op::Poll => self.poll_ended(tag),
-            Op::Accept => self.accept_completed(cqe),
+            Op::Accept => self.accept_completed(tag, result),
             Op::AcceptCancel => {
-                self.acceptor.cancel_failed(&mut self.ring);
+                self.acceptor.cancel_failed(&mut self.ring, tag.index);
                 None
             }
             Op::Wake => {
@@ -234,25 +248,24 @@ impl UringDriver {
         Some(Event::Writable(ConnId::new(slot)))
     }
 
-    fn accept_completed(&mut self, cqe: &cqueue::Entry) -> Option<Event<Bytes>> {
-        let accepted = check(cqe.result());
-        let (event, error) = match accepted {
-            Ok(slot) => (Some(self.occupy(slot)), None),
-            Err(error) => (None, Some(error)),
-        };
-        let more = cqueue::more(cqe.flags());
-        let stopped = self.acceptor.completed(&mut self.ring, self.slots.free(), error, more);
-        self.extra.extend(event.into_iter().flatten());
+    fn accept_completed(&mut self, tag: Tag, result: i32) -> Option<Event<Bytes>> {
+        let peer = self.acceptor.answered(tag.index);
+        let accepted = check(result);
+        let stopped = self.acceptor.settle(&mut self.ring, accepted.as_ref().err());
+        if let Ok(slot) = accepted {
+            let events = self.occupy(slot, peer);
+            self.extra.extend(events);
+        }
         self.extra.extend(stopped.map(Event::AcceptStopped));
         self.extra.pop_front()
     }
 
-    /// Notes the peer in `slot`. The close of the one before may not be heard of yet: older kernels may post
-    /// what a multishot accepts ahead of other completions of the same submit.
-    fn occupy(&mut self, slot: u32) -> impl IntoIterator<Item = Event<Bytes>> + use<> {
+    /// Notes the peer in `slot`. The close of the one before may not be heard of yet: completions of one submit
+    /// need not come in the order in which they were made.
+    fn occupy(&mut self, slot: u32, peer: Option<IpAddr>) -> impl IntoIterator<Item = Event<Bytes>> + use<> {
         let closed = self.slots.has(slot, flag::CLOSED).then(|| self.closed(slot));
         self.slots.occupy(slot);
-        [closed, Some(Event::Accepted(ConnId::new(slot)))].into_iter().flatten()
+        [closed, Some(Event::Accepted { conn: ConnId::new(slot), peer })].into_iter().flatten()
     }
 
     fn closed(&mut self, slot: u32) -> Event<Bytes> {
@@ -324,12 +337,13 @@ impl Driver for UringDriver {
     }
 
     fn accept(&mut self) {
-        let stopped = self.acceptor.start(&mut self.ring, self.slots.free());
+        let stopped = self.acceptor.start();
         self.extra.extend(stopped.map(Event::AcceptStopped));
     }
 
     fn stop_accept(&mut self) {
-        self.acceptor.stop(&mut self.ring);
+        let stopped = self.acceptor.stop(&mut self.ring);
+        self.extra.extend(stopped.map(Event::AcceptStopped));
     }
 
     fn connect(&mut self, token: u64, local: Option<SocketAddr>, remote: SocketAddr) {
@@ -375,6 +389,8 @@ impl Driver for UringDriver {
     }
 
     fn submit<B: Batch>(&mut self, batch: &B, wait: Wait) -> io::Result<()> {
+        let stopped = self.acceptor.arm(&mut self.ring, self.slots.free());
+        self.extra.extend(stopped.map(Event::AcceptStopped));
         let (want, timeout) = match wait {
             _ if !self.extra.is_empty() => (0, None),
             Wait::No => (0, None),
@@ -436,8 +452,10 @@ mod tests {
         driver.slots.occupy(3);
         driver.close(conn);
         let late = driver.slots.tag(Op::Close, 3);
-        let events: Vec<_> = driver.occupy(3).into_iter().collect();
-        let [Event::Closed(closed), Event::Accepted(accepted)] = events[..] else { panic!("{events:?}") };
+        let events: Vec<_> = driver.occupy(3, None).into_iter().collect();
+        let [Event::Closed(closed), Event::Accepted { conn: accepted, .. }] = events[..] else {
+            panic!("{events:?}")
+        };
         assert_eq!((closed, accepted), (conn, conn));
         assert!(!driver.slots.is_current(late), "the close that comes late means nobody");
         assert_eq!(driver.slots.free(), Options::default().connections_max - 1);

@@ -38,21 +38,23 @@ impl Sqe {
         Self::tagged(poll.build(), Tag::WAKE)
     }
 
-    /// Accepts into free slots until cancelled.
-    pub(super) fn accept_many(listener: RawFd) -> Self {
-        Self::tagged(opcode::AcceptMulti::new(Fd(listener)).allocate_file_index(true).build(), Tag::ACCEPT)
+    /// Accepts one peer into a free slot, and writes its address.
+    ///
+    /// # Safety
+    /// `storage` must have room for `len` bytes, and both must stay valid and untouched until this is completed.
+    pub(super) unsafe fn accept(
+        request: u32,
+        listener: RawFd,
+        storage: *mut libc::sockaddr,
+        len: *mut libc::socklen_t,
+    ) -> Self {
+        let accept =
+            opcode::Accept::new(Fd(listener), storage, len).file_index(Some(DestinationSlot::auto_target()));
+        Self::tagged(accept.build(), Tag::accept(Op::Accept, request))
     }
 
-    /// Accepts into one free slot.
-    pub(super) fn accept_one(listener: RawFd) -> Self {
-        let accept = opcode::Accept::new(Fd(listener), std::ptr::null_mut(), std::ptr::null_mut())
-            .file_index(Some(DestinationSlot::auto_target()));
-        Self::tagged(accept.build(), Tag::ACCEPT)
-    }
-
-    pub(super) fn cancel_accept() -> Self {
-        let target = CancelBuilder::user_data(Tag::ACCEPT.to_bits());
-        Self::tagged(opcode::AsyncCancel2::new(target).build(), Tag::ACCEPT_CANCEL).quiet()
+    pub(super) fn cancel_accept(request: u32) -> Self {
+        Self::cancel_as(Op::AcceptCancel, Tag::accept(Op::Accept, request))
     }
 
     /// Receives into provided buffers until cancelled.
@@ -70,8 +72,12 @@ impl Sqe {
     /// By its tag, since the kernel finds that in one bucket of its table of waiting requests, and searches all
     /// of them for a descriptor.
     pub(super) fn cancel(target: Tag) -> Self {
+        Self::cancel_as(Op::Cancel, target)
+    }
+
+    fn cancel_as(op: Op, target: Tag) -> Self {
         let cancel = opcode::AsyncCancel2::new(CancelBuilder::user_data(target.to_bits())).build();
-        Self::tagged(cancel, Tag { op: Op::Cancel, ..target }).quiet()
+        Self::tagged(cancel, Tag { op, ..target }).quiet()
     }
 
     pub(super) fn shutdown_write(tag: Tag) -> Self {

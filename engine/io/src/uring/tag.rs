@@ -6,9 +6,9 @@
 pub(super) enum Op {
     /// The eventfd of the waker. The index means nothing.
     Wake = 1,
-    /// The listener. The index means nothing.
+    /// The index is that of the request.
     Accept,
-    /// The end of accepting. The index means nothing.
+    /// The end of an accept; heard of only when it fails. The index is that of the request.
     AcceptCancel,
     /// A socket for a connection to be made. The index is that of the attempt.
     Socket,
@@ -59,8 +59,14 @@ pub(super) struct Tag {
 
 impl Tag {
     pub(super) const WAKE: Self = Self { op: Op::Wake, generation: 0, index: 0 };
-    pub(super) const ACCEPT: Self = Self { op: Op::Accept, generation: 0, index: 0 };
-    pub(super) const ACCEPT_CANCEL: Self = Self { op: Op::AcceptCancel, generation: 0, index: 0 };
+
+    /// An operation on the accept with the number `request`.
+    ///
+    /// It needs no generation: a request's place is used again only after its answer, and a late cancel that meets
+    /// the next one costs a round.
+    pub(super) const fn accept(op: Op, request: u32) -> Self {
+        Self { op, generation: 0, index: request }
+    }
 
     pub(super) fn to_bits(self) -> u64 {
         debug_assert!(self.generation <= GENERATION_MASK, "generations are counted within the mask");

@@ -1,6 +1,7 @@
 //! Turns of a driver, and a record of what it said.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use fanfare_io::{Batch, ConnId, Driver, Event, ReceiveEnd, SendShort};
 
@@ -9,7 +10,7 @@ use crate::worlds::{Sizes, World};
 /// An event without what it lends.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Seen {
-    Accepted(ConnId),
+    Accepted(ConnId, Option<IpAddr>),
     AcceptStopped(Option<i32>),
     Connected(ConnId, u64),
     ConnectFailed(u64, Option<i32>),
@@ -80,7 +81,7 @@ impl<W: World> Rig<W> {
         let mut seen = Vec::new();
         while let Some(event) = self.world.driver().next_event() {
             seen.push(match event {
-                Event::Accepted(conn) => Seen::Accepted(conn),
+                Event::Accepted { conn, peer } => Seen::Accepted(conn, peer),
                 Event::AcceptStopped(error) => Seen::AcceptStopped(error.raw_os_error()),
                 Event::Connected { conn, token } => Seen::Connected(conn, token),
                 Event::ConnectFailed { token, error } => Seen::ConnectFailed(token, error.raw_os_error()),
@@ -147,14 +148,20 @@ impl<W: World> Rig<W> {
 
     #[track_caller]
     pub(crate) fn accepted(&mut self) -> ConnId {
-        let (at, conn) = self.until("Accepted", |seen| {
+        self.accepted_from().0
+    }
+
+    /// The next accepted connection, and from where its peer came.
+    #[track_caller]
+    pub(crate) fn accepted_from(&mut self) -> (ConnId, Option<IpAddr>) {
+        let (at, conn, peer) = self.until("Accepted", |seen| {
             seen.iter().enumerate().find_map(|(at, event)| match *event {
-                Seen::Accepted(conn) => Some((at, conn)),
+                Seen::Accepted(conn, peer) => Some((at, conn, peer)),
                 _ => None,
             })
         });
         self.seen.remove(at);
-        conn
+        (conn, peer)
     }
 
     /// All bytes received from `conn` so far.

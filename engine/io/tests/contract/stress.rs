@@ -37,7 +37,7 @@ struct Line<P> {
 fn random_work<W: World>(seed: u64, turns: usize) {
     eprintln!("seed {seed}");
     let mut dice = Dice(seed);
-    let sizes = Sizes { connections: 40, buffers: 16, buffer_bytes: 700 };
+    let sizes = Sizes { connections: 40, buffers: 16, buffer_bytes: 700, ..Sizes::default() };
     let mut rig = Rig::<W>::new(seed, sizes);
     rig.driver().accept();
     let mut waiting: Vec<W::Peer> = Vec::new();
@@ -123,7 +123,7 @@ fn apply<W: World>(
     event: Seen,
 ) {
     match event {
-        Seen::Accepted(conn) => {
+        Seen::Accepted(conn, _) => {
             let line = Line {
                 peer: waiting.pop().expect("somebody waits"),
                 inbound: Vec::new(),

@@ -1,5 +1,8 @@
 //! One suite for every driver.
 
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
+
 use fanfare_io::{Driver, NoSends, PARTS_MAX, Wait};
 
 use crate::rig::{Rig, Seen, Sends, pattern};
@@ -215,23 +218,101 @@ fn a_lack_of_buffers_loses_nothing<W: World>(seed: u64) {
     assert_eq!(rig.received(conn), data);
 }
 
-fn accepting_stops_and_goes_on<W: World>(seed: u64) {
+fn a_stop_is_final_and_closes_the_listener<W: World>(seed: u64) {
     let mut rig = rig::<W>(seed);
-    let (first, _peer) = rig.pair();
+    let (first, mut peer) = rig.pair();
+    // These race with the stop: each is either accepted before it is told, or hung up on.
+    let mut racing: Vec<_> = (0..40).map(|_| rig.world.connect()).collect();
     rig.driver().stop_accept();
+    rig.driver().stop_accept();
+    let end = Seen::AcceptStopped(Some(libc::ECANCELED));
+    let at = rig.until("the end", |seen| seen.iter().position(|event| *event == end));
+    let is_accepted = |event: &&Seen| matches!(event, Seen::Accepted(..));
+    let accepted = rig.seen[..at].iter().filter(is_accepted).count();
+    assert_eq!(rig.seen[at + 1..].iter().find(is_accepted), None, "nobody comes behind the end");
+    rig.seen.clear();
+    let alive = racing.iter_mut().map(|peer| usize::from(!peer.saw_reset())).sum::<usize>();
+    assert_eq!(alive, accepted, "whoever was not accepted was hung up on");
+
+    assert!(rig.world.refuses());
+    for _ in 0..2 {
+        rig.driver().accept();
+        rig.expect(&Seen::AcceptStopped(Some(libc::EINVAL)));
+    }
+    rig.driver().stop_accept();
+    for _ in 0..10 {
+        let seen = rig.turn(&Sends::default());
+        assert!(!seen.iter().any(|e| matches!(e, Seen::Accepted(..) | Seen::AcceptStopped(_))), "{seen:?}");
+    }
+    // Those that stand go on.
+    rig.driver().receive(first);
+    peer.write(b"still here");
+    rig.expect_received(first, b"still here");
+}
+
+fn a_stop_without_accepting_closes_the_listener_too<W: World>(seed: u64) {
+    let mut rig = Rig::<W>::new(seed, Sizes::default());
+    let mut waiting = rig.world.connect();
     rig.driver().stop_accept();
     rig.expect(&Seen::AcceptStopped(Some(libc::ECANCELED)));
-    let mut waiting = rig.world.connect();
-    waiting.write(b"patient");
-    for _ in 0..5 {
-        let seen = rig.turn(&Sends::default());
-        assert!(!seen.iter().any(|e| matches!(e, Seen::Accepted(_) | Seen::AcceptStopped(_))), "{seen:?}");
-    }
+    assert!(waiting.saw_reset());
+    assert!(rig.world.refuses());
+}
+
+fn a_stop_with_a_full_table_closes_the_listener_too<W: World>(seed: u64) {
+    let mut rig = Rig::<W>::new(seed, Sizes { connections: 2, ..Sizes::default() });
+    let _peers: Vec<_> = (0..3).map(|_| rig.world.connect()).collect();
     rig.driver().accept();
-    let second = rig.accepted();
-    assert_ne!(first, second);
-    rig.driver().receive(second);
-    rig.expect_received(second, b"patient");
+    let conn = rig.accepted();
+    rig.expect(&Seen::AcceptStopped(Some(libc::ENFILE)));
+    rig.driver().stop_accept();
+    rig.expect(&Seen::AcceptStopped(Some(libc::ECANCELED)));
+    assert!(rig.world.refuses());
+    rig.close(conn);
+    rig.expect(&Seen::Closed(conn));
+}
+
+fn peers_come_with_their_address<W: World>(seed: u64) {
+    let mut rig = rig::<W>(seed);
+    // More than a slice, so that places for addresses are used again.
+    let hosts: Vec<_> = (1..=50).map(|host| Ipv4Addr::new(127, 0, 3, host)).collect();
+    let _peers: Vec<_> = hosts.iter().map(|&from| rig.world.connect_from(from)).collect();
+    let mut seen: Vec<_> = hosts.iter().map(|_| rig.accepted_from().1.expect("an address")).collect();
+    if !W::CALM {
+        seen.sort();
+    }
+    assert_eq!(seen, hosts.into_iter().map(IpAddr::from).collect::<Vec<_>>());
+}
+
+fn one_submit_accepts_a_slice_and_all_get_in<W: World>(seed: u64) {
+    const PEERS: usize = 300;
+    for accept_slice in [1, 7, 16] {
+        let sizes = Sizes { connections: 500, accept_slice, ..Sizes::default() };
+        let mut rig = Rig::<W>::new(seed, sizes);
+        let _peers: Vec<_> = (0..PEERS).map(|_| rig.world.connect()).collect();
+        rig.driver().accept();
+        let mut conns = HashSet::new();
+        let mut turns = 0;
+        while conns.len() < PEERS {
+            let mut count = 0;
+            for event in rig.turn(&Sends::default()) {
+                match event {
+                    Seen::Accepted(conn, _) => {
+                        assert!(conns.insert(conn), "{conn} is in use");
+                        count += 1;
+                    }
+                    Seen::AcceptStopped(_) => rig.driver().accept(),
+                    _ => {}
+                }
+            }
+            if W::CALM {
+                assert!(count <= accept_slice, "{count} in one turn");
+            }
+            turns += 1;
+            assert!(turns < 50 * PEERS, "{} of {PEERS}", conns.len());
+        }
+        assert!(turns >= PEERS / accept_slice, "{turns} turns");
+    }
 }
 
 fn a_full_table_leaves_peers_in_the_backlog<W: World>(seed: u64) {
@@ -257,6 +338,119 @@ fn a_full_table_leaves_peers_in_the_backlog<W: World>(seed: u64) {
     for peer in &mut peers[3..] {
         assert!(!peer.saw_fin() && !peer.saw_reset());
     }
+}
+
+/// All buffers are in somebody's hands: whoever receives is told so, and nobody else notices.
+fn a_lack_of_buffers_is_the_receivers_affair_only<W: World>(seed: u64) {
+    let sizes = Sizes { buffers: 4, buffer_bytes: 16, ..Sizes::default() };
+    let mut rig = Rig::<W>::new(seed, sizes);
+    rig.driver().accept();
+    let (greedy, mut greedy_peer) = rig.pair();
+    let (other, mut other_peer) = rig.pair();
+    rig.hold = true;
+    greedy_peer.write(&pattern(200, 1));
+    rig.driver().receive(greedy);
+    loop {
+        rig.expect(&Seen::NoBuffers(greedy));
+        if rig.held.len() == 4 {
+            break;
+        }
+        rig.driver().receive(greedy);
+    }
+    other_peer.write(b"patient");
+    rig.driver().receive(other);
+    rig.expect(&Seen::NoBuffers(other));
+    assert_eq!(rig.received(other), b"");
+
+    // What needs no buffer goes on: sending, waiting for room, coming and going.
+    let parts = [pattern(W::FLOOD, 2)];
+    assert!(rig.send_all(other, &parts, || other_peer.read(usize::MAX)) == parts[0]);
+    let (third, mut third_peer) = rig.pair();
+    rig.close(third);
+    rig.expect(&Seen::Closed(third));
+    rig.until("FIN at the peer", |_| third_peer.saw_fin().then_some(()));
+
+    rig.hold = false;
+    rig.held.clear();
+    rig.driver().receive(other);
+    rig.expect_received(other, b"patient");
+    rig.driver().receive(greedy);
+    rig.expect_received(greedy, &pattern(200, 1));
+}
+
+/// What a connection is at when its peer breaks it.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Accepted,
+    Receiving,
+    Sending,
+    Polling,
+    Pausing,
+    Paused,
+    HalfClosed,
+    Closing,
+}
+
+fn a_reset_at_any_stage_costs_one_connection_and_no_slot<W: World>(seed: u64) {
+    const SLOTS: usize = 4;
+    let mut rig = Rig::<W>::new(seed, Sizes { connections: SLOTS, ..Sizes::default() });
+    use Stage::*;
+    // More rounds than slots: one that leaks is missed.
+    for stage in [Accepted, Receiving, Sending, Polling, Pausing, Paused, HalfClosed, Closing].repeat(2) {
+        rig.driver().accept();
+        let (conn, mut peer) = rig.pair();
+        peer.write(b"hello");
+        match stage {
+            Accepted | Sending => {}
+            Receiving | Closing => {
+                rig.driver().receive(conn);
+                rig.expect_received(conn, b"hello");
+            }
+            Polling => loop {
+                let seen = rig.turn(&Sends(vec![(conn, vec![vec![7; 1 << 20]])]));
+                if seen.iter().any(|e| matches!(e, Seen::Short(..))) {
+                    rig.driver().notify_writable(conn);
+                    rig.turn(&Sends::default());
+                    break;
+                }
+            },
+            Pausing | Paused => {
+                rig.driver().receive(conn);
+                rig.expect_received(conn, b"hello");
+                rig.driver().pause_receive(conn);
+                if matches!(stage, Paused) {
+                    rig.expect(&Seen::Paused(conn));
+                }
+            }
+            HalfClosed => {
+                rig.driver().receive(conn);
+                rig.expect_received(conn, b"hello");
+                rig.driver().shutdown_write(conn);
+            }
+        }
+        if matches!(stage, Closing) {
+            rig.close(conn);
+            peer.reset();
+        } else {
+            peer.reset();
+            if matches!(stage, Sending) {
+                rig.turn(&Sends(vec![(conn, vec![b"too late".to_vec()])]));
+            }
+            rig.turn(&Sends::default());
+            rig.close(conn);
+        }
+        rig.expect(&Seen::Closed(conn));
+        for _ in 0..5 {
+            let seen = rig.turn(&Sends::default());
+            let of_it = |e: &Seen| matches!(*e, Seen::Closed(of) | Seen::Writable(of) if of == conn);
+            assert!(!seen.iter().any(of_it), "{stage:?}: {conn} was closed already: {seen:?}");
+        }
+        rig.seen.clear();
+    }
+    rig.driver().accept();
+    let _peers: Vec<_> = (0..SLOTS).map(|_| rig.world.connect()).collect();
+    let conns: HashSet<_> = (0..SLOTS).map(|_| rig.accepted()).collect();
+    assert_eq!(conns.len(), SLOTS, "all slots are there");
 }
 
 fn every_slot_of_those_who_vanish_comes_back<W: World>(seed: u64) {
@@ -346,7 +540,7 @@ fn a_submit_that_does_not_wait_returns<W: World>(seed: u64) {
         rig.driver().submit(&NoSends, Wait::No).expect("a sound ring");
         while let Some(event) = rig.driver().next_event() {
             match event {
-                fanfare_io::Event::Accepted(_) => accepted = true,
+                fanfare_io::Event::Accepted { .. } => accepted = true,
                 fanfare_io::Event::AcceptStopped(_) => rig.driver().accept(),
                 _ => {}
             }
@@ -385,7 +579,13 @@ suite! {
     a_reset_ends_receiving_and_sending
     a_close_while_receiving_and_polling_reaches_the_peer
     a_lack_of_buffers_loses_nothing
-    accepting_stops_and_goes_on
+    a_stop_is_final_and_closes_the_listener
+    a_stop_without_accepting_closes_the_listener_too
+    a_stop_with_a_full_table_closes_the_listener_too
+    peers_come_with_their_address
+    one_submit_accepts_a_slice_and_all_get_in
+    a_lack_of_buffers_is_the_receivers_affair_only
+    a_reset_at_any_stage_costs_one_connection_and_no_slot
     a_full_table_leaves_peers_in_the_backlog
     every_slot_of_those_who_vanish_comes_back
     connections_are_made_and_refused

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use fanfare_io::uring::Options;
-use fanfare_io::{ConnId, Driver, Event, NoSends, UringDriver, Wait, Wake, Waker};
+use fanfare_io::{ConnId, Driver, Event, NoSends, ReceiveEnd, UringDriver, Wait, Wake, Waker};
 
 use crate::rig::{Sends, pattern};
 use crate::worlds::listen;
@@ -50,7 +50,7 @@ fn pick<T>(
 #[track_caller]
 fn accept(driver: &mut UringDriver, count: usize) -> Vec<ConnId> {
     driver.accept();
-    pick(driver, count, |_, event| if let Event::Accepted(conn) = event { Some(conn) } else { None })
+    pick(driver, count, |_, event| if let Event::Accepted { conn, .. } = event { Some(conn) } else { None })
 }
 
 #[test]
@@ -130,6 +130,92 @@ fn receiving_survives_a_full_completion_queue() {
         }
         assert!(streams.values().all(|stream| *stream == pattern(1000, round)));
     }
+}
+
+/// Hundreds of answers to one submit, into a queue of sixteen.
+#[test]
+fn a_full_completion_queue_loses_nothing() {
+    const PEERS: usize = 300;
+    let mut setup = setup(|options| {
+        options.sq_entries = 8;
+        options.cq_entries = 16;
+        options.accept_slice = 128;
+    });
+    let driver = &mut setup.driver;
+    let mut peers: Vec<_> =
+        (0..PEERS).map(|_| TcpStream::connect(setup.address).expect("accepted")).collect();
+    let conns = accept(driver, PEERS);
+    for peer in &mut peers {
+        peer.write_all(b"all of it").expect("written");
+        peer.shutdown(std::net::Shutdown::Write).expect("a connection");
+    }
+    for &conn in &conns {
+        driver.receive(conn);
+        driver.notify_writable(conn);
+    }
+    setup.waker.wake();
+    let (mut bytes, mut ended, mut writable) = (HashMap::new(), HashSet::new(), HashSet::new());
+    pick(driver, 2 * PEERS + 1, |_, event| match event {
+        Event::Received { conn, bytes: some } => {
+            bytes.entry(conn).or_insert_with(Vec::new).extend_from_slice(&some);
+            None
+        }
+        Event::ReceiveEnded { conn, cause: ReceiveEnd::Eof } => ended.insert(conn).then_some(()),
+        Event::Writable(conn) => writable.insert(conn).then_some(()),
+        Event::Woken => Some(()),
+        other => panic!("{other:?}"),
+    });
+    assert!(bytes.len() == PEERS && bytes.values().all(|bytes| bytes == b"all of it"));
+    assert_eq!((ended.len(), writable.len()), (PEERS, PEERS));
+    for &conn in &conns {
+        driver.close(conn);
+    }
+    let closed = pick(driver, PEERS, |_, event| match event {
+        Event::Closed(conn) => Some(conn),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(closed.into_iter().collect::<HashSet<_>>().len(), PEERS);
+}
+
+/// Connections that were made meanwhile have the slots on which the armed requests counted.
+#[test]
+fn an_accept_that_fails_for_good_ends_the_others_and_accepting_goes_on_later() {
+    let mut setup = setup(|options| options.connections_max = 8);
+    let driver = &mut setup.driver;
+    let far = listen();
+    driver.accept();
+    driver.submit(&NoSends, Wait::No).expect("a sound ring");
+    for token in 0..6 {
+        driver.connect(token, None, far.local_addr().expect("bound"));
+    }
+    let mut conns =
+        pick(driver, 6, |_, event| if let Event::Connected { conn, .. } = event { Some(conn) } else { None });
+    let _peers: Vec<_> = (0..3).map(|_| TcpStream::connect(setup.address).expect("accepted")).collect();
+    let mut stopped = 0;
+    pick(driver, 3, |_, event| match event {
+        Event::Accepted { conn, .. } => {
+            assert_eq!(stopped, 0, "nobody comes behind the end");
+            conns.push(conn);
+            Some(())
+        }
+        Event::AcceptStopped(error) => {
+            assert_eq!(error.raw_os_error(), Some(libc::ENFILE));
+            stopped += 1;
+            Some(())
+        }
+        other => panic!("{other:?}"),
+    });
+    assert_eq!((conns.len(), stopped), (8, 1));
+    for _ in 0..5 {
+        driver.submit(&NoSends, Wait::No).expect("a sound ring");
+        assert!(driver.next_event().is_none(), "that was all");
+    }
+    for conn in conns {
+        driver.close(conn);
+    }
+    pick(driver, 8, |_, event| matches!(event, Event::Closed(_)).then_some(()));
+    let _more: Vec<_> = (0..8).map(|_| TcpStream::connect(setup.address).expect("accepted")).collect();
+    assert_eq!(accept(driver, 8).into_iter().collect::<HashSet<_>>().len(), 8);
 }
 
 #[test]
@@ -225,7 +311,7 @@ fn dropping_the_driver_closes_everything_at_once() {
     let _listener = TcpListener::bind(setup.address).expect("nobody listens there any more");
 }
 
-/// The table is larger than the backlog here, so that accepting begins with many at once and goes on one by one.
+/// A slice is larger than what is free in the end.
 #[test]
 fn a_burst_into_a_nearly_full_table_is_not_hung_up_on() {
     const SLOTS: usize = 350;
@@ -247,7 +333,7 @@ fn a_burst_into_a_nearly_full_table_is_not_hung_up_on() {
             driver.submit(&NoSends, Wait::Until(driver.now() + 1_000_000)).expect("a sound ring");
             while let Some(event) = driver.next_event() {
                 match event {
-                    Event::Accepted(conn) => conns.push(conn),
+                    Event::Accepted { conn, .. } => conns.push(conn),
                     Event::AcceptStopped(error) => {
                         assert_eq!(error.raw_os_error(), Some(libc::ENFILE));
                         stopped += 1;
@@ -368,7 +454,7 @@ fn two_thousand_connect_and_vanish_while_accepted_in_the_usual_way() {
     });
     let mut open = HashSet::new();
     let closed = pick(driver, 2000, |driver, event| match event {
-        Event::Accepted(conn) => {
+        Event::Accepted { conn, .. } => {
             assert!(open.insert(conn), "{conn} is in use");
             driver.receive(conn);
             None
@@ -390,7 +476,7 @@ fn two_thousand_connect_and_vanish_while_accepted_in_the_usual_way() {
     let _peers: Vec<_> = (0..4)
         .flat_map(|_| {
             let peers: Vec<_> = (0..100).map(|_| TcpStream::connect(address).expect("connected")).collect();
-            pick(driver, 100, |_, event| matches!(event, Event::Accepted(_)).then_some(()));
+            pick(driver, 100, |_, event| matches!(event, Event::Accepted { .. }).then_some(()));
             peers
         })
         .collect();
@@ -401,6 +487,7 @@ fn impossible_sizes_are_refused_with_a_reason() {
     let waker = Waker::new().expect("an eventfd");
     for (change, reason) in [
         (Options { connections_max: 0, ..Options::default() }, "connections_max"),
+        (Options { accept_slice: 0, ..Options::default() }, "accept_slice"),
         (Options { buffer_count: 1000, ..Options::default() }, "power of two"),
         (Options { connections_max: 1 << 31, ..Options::default() }, "RLIMIT_NOFILE"),
     ] {

@@ -8,6 +8,7 @@ use fanfare_io::listen::{self, ListenOptions};
 use fanfare_io::sim::{Faults, SimDriver, SimListener, SimNet, SimOptions, SimPeer};
 use fanfare_io::uring::Options;
 use fanfare_io::{Driver, UringDriver, Wait, Wake, Waker};
+use socket2::{Domain, Socket, Type};
 
 /// The other end of a connection. Nothing here waits: `read` takes what has arrived.
 pub(crate) trait Peer {
@@ -26,11 +27,12 @@ pub(crate) struct Sizes {
     pub(crate) connections: usize,
     pub(crate) buffers: usize,
     pub(crate) buffer_bytes: usize,
+    pub(crate) accept_slice: usize,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { connections: 64, buffers: 64, buffer_bytes: 1024 }
+        Self { connections: 64, buffers: 64, buffer_bytes: 1024, accept_slice: 16 }
     }
 }
 
@@ -46,6 +48,9 @@ pub(crate) trait World {
     fn new(seed: u64, sizes: Sizes) -> Self;
     fn driver(&mut self) -> &mut Self::Driver;
     fn connect(&mut self) -> Self::Peer;
+    fn connect_from(&mut self, from: Ipv4Addr) -> Self::Peer;
+    /// Whether nobody listens any more.
+    fn refuses(&mut self) -> bool;
     /// A place to connect to, where `accept` finds who came.
     fn listen(&mut self) -> SocketAddr;
     fn accept(&mut self) -> Option<Self::Peer>;
@@ -151,6 +156,7 @@ impl World for Uring {
             connections_max: sizes.connections,
             buffer_count: sizes.buffers,
             buffer_bytes: sizes.buffer_bytes,
+            accept_slice: sizes.accept_slice,
             listener: Some(listener),
         };
         let driver = UringDriver::new(options, &waker).expect("io_uring");
@@ -163,6 +169,17 @@ impl World for Uring {
 
     fn connect(&mut self) -> TcpPeer {
         TcpPeer::new(TcpStream::connect(self.address).expect("the backlog takes it"))
+    }
+
+    fn connect_from(&mut self, from: Ipv4Addr) -> TcpPeer {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((from, 0)).into()).expect("an address of this machine");
+        socket.connect(&self.address.into()).expect("the backlog takes it");
+        TcpPeer::new(socket.into())
+    }
+
+    fn refuses(&mut self) -> bool {
+        TcpStream::connect(self.address).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
     }
 
     fn listen(&mut self) -> SocketAddr {
@@ -236,6 +253,7 @@ impl<const C: bool> World for Sim<C> {
                 connections_max: sizes.connections,
                 buffer_count: sizes.buffers,
                 buffer_bytes: sizes.buffer_bytes,
+                accept_slice: sizes.accept_slice,
                 faults: if C { Faults::NONE } else { Faults::MODERATE },
                 ..SimOptions::default()
             },
@@ -250,6 +268,14 @@ impl<const C: bool> World for Sim<C> {
 
     fn connect(&mut self) -> SimPeer {
         self.net.connect(0)
+    }
+
+    fn connect_from(&mut self, from: Ipv4Addr) -> SimPeer {
+        self.net.connect_from(0, from.into())
+    }
+
+    fn refuses(&mut self) -> bool {
+        self.net.connect(0).saw_reset()
     }
 
     fn listen(&mut self) -> SocketAddr {

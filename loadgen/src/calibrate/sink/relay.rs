@@ -95,7 +95,7 @@ impl Relay {
         self.driver.submit(&self.lines, wait)?;
         while let Some(event) = self.driver.next_event() {
             match event {
-                Event::Accepted(conn) => self.accepted(conn),
+                Event::Accepted { conn, .. } => self.accepted(conn),
                 Event::Received { conn, bytes } => self.received(conn, bytes),
                 Event::ReceiveEnded { conn, cause } => self.receive_ended(conn, &cause),
                 Event::SendShort { conn, sent, cause } => self.short(conn, sent, &cause),
