@@ -1,9 +1,10 @@
 //! Whole shards against the simulated kernel.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fanfare_core::{Config, Handle, Message, PublishError, Shard, Tap, plane};
+use fanfare_core::{Config, Handle, Message, PublishError, Shard, ShardStats, Tap, plane};
 use fanfare_io::Wake;
 use fanfare_io::sim::{SimDriver, SimNet, SimOptions};
 use fanfare_wire::Kind;
@@ -79,6 +80,16 @@ impl Cluster {
         Peer::new(self.net.connect(shard), path, true)
     }
 
+    /// As [`connect`](Self::connect), from this address.
+    pub fn connect_from(&self, shard: usize, from: IpAddr, path: &str) -> Peer {
+        Peer::new(self.net.connect_from(shard, from), path, false)
+    }
+
+    /// A number summed over the shards.
+    pub fn sum(&self, number: impl Fn(&ShardStats) -> u64) -> u64 {
+        self.handle.stats().iter().map(|stats| number(stats)).sum()
+    }
+
     /// One turn of a random shard.
     pub fn turn(&mut self) {
         let index = self.chance.below(self.shards.len());
@@ -95,10 +106,15 @@ impl Cluster {
 
     /// Publishes from outside; there must be room.
     pub fn publish(&self, topic: &str, text: &str) {
+        assert!(self.try_publish(topic, text), "there is room");
+    }
+
+    /// Publishes from outside, if there is room.
+    pub fn try_publish(&self, topic: &str, text: &str) -> bool {
         let name = TopicName::parse(topic).expect("a valid name");
         let message =
             Message { kind: Kind::Text, key: None, payload: Bytes::copy_from_slice(text.as_bytes()) };
-        self.handle.try_publish(&name, message, None).expect("there is room");
+        self.handle.try_publish(&name, message, None).is_ok()
     }
 
     /// Subscribes inside the process.

@@ -58,6 +58,8 @@ struct World {
     /// What was sequenced, by topic.
     order: Order,
     compressor: Compressor,
+    /// A drain was asked for: nobody can join any more.
+    draining: bool,
 }
 
 type Order = BTreeMap<&'static str, Vec<String>>;
@@ -66,6 +68,10 @@ impl World {
     fn new(seed: u64) -> Self {
         let config = Config {
             shards: 1 + (seed % 3) as usize,
+            // More than there ever are, and fewer than come in all: whoever goes has to be counted out.
+            connections_max: 40,
+            connections_per_address_max: 40,
+            handshakes_max: 32,
             // Small, so that every limit is met.
             log_bytes_max: 128 << 10,
             segment_bytes_max: 4 << 10,
@@ -90,6 +96,7 @@ impl World {
             taps: Vec::new(),
             order: Order::new(),
             compressor: Compressor::new(1, 15),
+            draining: false,
         };
         // A witness of everything, from the first message to the last.
         world.taps = TOPICS.iter().map(|topic| (*topic, world.cluster.tap(topic))).collect();
@@ -127,7 +134,7 @@ impl World {
             (0..self.peers.len()).filter(|pick| !self.peers[*pick].link.is_closed()).collect();
         let pick = present.get(self.chance.below(present.len().max(1))).copied().unwrap_or(0);
         match self.chance.below(24) {
-            0 if present.len() < 24 => {
+            0 if present.len() < 24 && !self.draining => {
                 let topic = TOPICS[self.chance.below(TOPICS.len())];
                 let role = match self.chance.below(4) {
                     0 => Role::Publisher(topic),
@@ -159,6 +166,15 @@ impl World {
             }
             _ => self.cluster.turn(),
         }
+        if self.draining {
+            self.cluster.net.advance(1_000_000);
+        }
+    }
+
+    /// From here on the connections are sent away, one after the other.
+    fn drain(&mut self, spread_ms: u64) {
+        self.draining = true;
+        self.cluster.handle.drain(spread_ms);
     }
 
     fn publish_outside(&mut self) {
@@ -253,14 +269,16 @@ fn check(world: &World) {
         assert_eq!(next.get(&usize::MAX).copied().unwrap_or(0), outside, "{topic}: messages from outside");
     }
     for (client, peer) in world.clients.iter().zip(&world.peers) {
-        check_subscriber(client, peer, &world.order);
+        check_subscriber(client, peer, &world.order, world.draining);
     }
 }
 
-fn check_subscriber(client: &Client, peer: &Peer, order: &Order) {
+fn check_subscriber(client: &Client, peer: &Peer, order: &Order, drained: bool) {
     let number = client.number;
-    assert!(matches!(peer.status, Some(101) | None), "client {number}: {:?}", peer.status);
-    assert!(peer.closed.is_none_or(|code| client.left || code == 4008), "client {number}: {:?}", peer.closed);
+    let refused = peer.status == Some(503) && drained;
+    assert!(refused || matches!(peer.status, Some(101) | None), "client {number}: {:?}", peer.status);
+    let expected = |code| client.left || code == 4008 || (code == 1012 && drained);
+    assert!(peer.closed.is_none_or(expected), "client {number}: {:?}", peer.closed);
     let mut seen: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let data: Vec<(String, u64, String)> = match client.role {
         Role::Publisher(_) => {
@@ -300,11 +318,17 @@ struct Coverage {
     inbox_refusals: u64,
     broken: u64,
     receive_buffers_exhausted: u64,
+    drained: u64,
 }
 
 fn run(seed: u64, coverage: &mut Coverage) {
     let mut world = World::new(seed);
-    for _ in 0..6000 {
+    // Some are sent away in the middle of it, before a restart.
+    let drains_at = (seed % 4 == 2).then_some(4500);
+    for act in 0..6000 {
+        if drains_at == Some(act) {
+            world.drain(1_000);
+        }
         world.act();
         world.look();
     }
@@ -324,6 +348,7 @@ fn run(seed: u64, coverage: &mut Coverage) {
         coverage.inbox_refusals += stats.inbox_refusals.get();
         coverage.broken += stats.broken.get();
         coverage.receive_buffers_exhausted += stats.receive_buffers_exhausted.get();
+        coverage.drained += stats.drained.get();
     }
 }
 
@@ -340,8 +365,9 @@ fn no_subscriber_sees_a_loss_a_duplicate_or_a_reorder() {
         inbox_refusals,
         broken,
         receive_buffers_exhausted,
+        drained,
     } = coverage;
-    let seldom = [sends_short, slow_disconnects, inbox_refusals, broken, receive_buffers_exhausted];
+    let seldom = [sends_short, slow_disconnects, inbox_refusals, broken, receive_buffers_exhausted, drained];
     assert!(delivered > 1000 * seeds, "messages flow: {delivered}");
     assert!(seeds < 100 || seldom.iter().all(|count| *count > seeds / 10), "every fault is met: {seldom:?}");
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use fanfare_wire::origin::Origins;
 use fanfare_wire::subscribe::Policy;
 
 use crate::rules::{LOG_BYTES_MIN, PolicySet, SEGMENTS_MIN, TopicLimits, TopicRule};
@@ -12,8 +13,20 @@ use crate::rules::{LOG_BYTES_MIN, PolicySet, SEGMENTS_MIN, TopicLimits, TopicRul
 pub struct Config {
     /// How many shards share the work.
     pub shards: usize,
-    /// Connections of one shard. One more waits in the kernel's accept queue until a place is free.
+    /// Connections of one shard. One more gets status 503. Its driver's table has to have room for
+    /// [`REFUSED_AT_ONCE_MAX`](crate::REFUSED_AT_ONCE_MAX) more; beyond those, peers wait in the kernel's accept queue.
     pub connections_max: usize,
+    /// Connections of one address, over all shards; IPv6 addresses count by their first 64 bits. One more gets status
+    /// 429. 0: no limit.
+    pub connections_per_address_max: usize,
+    /// Connections of one shard whose request is not complete. One more displaces the oldest of them, which gets
+    /// status 503.
+    pub handshakes_max: usize,
+    /// How many peers one turn of a shard accepts. Others wait in the kernel's accept queue.
+    pub accept_slice: usize,
+    /// Which pages may connect. An upgrade whose Origin is not allowed gets status 403; requests without Origin,
+    /// which come from programs and not from pages, pass.
+    pub origins_allowed: Origins,
     /// Topics in the process. A publish or subscribe that needs one more is refused.
     pub topics_max: usize,
     /// Topics that one `/stream` connection can be subscribed to. A subscribe that passes it is refused.
@@ -24,6 +37,8 @@ pub struct Config {
     pub headers_max: usize,
     /// The payload of one frame from a client. A larger one closes the connection with 1009.
     pub frame_bytes_max: usize,
+    /// The frames of one message from a client. A message in more of them closes the connection with 1009.
+    pub fragments_max: usize,
     /// A whole message, from any publisher. A larger one closes the connection with 1009, or is refused.
     pub message_bytes_max: usize,
     /// Whether clients may ask for compression (RFC 7692).
@@ -37,6 +52,17 @@ pub struct Config {
     /// Replies and control frames that wait for one connection. A connection that passes it is read from
     /// again when they are sent.
     pub outbox_bytes_max: usize,
+    /// Pongs and other control frames that wait for one connection. A connection that has so many is read from again
+    /// when they are sent.
+    pub control_frames_max: usize,
+    /// Messages that one connection may publish in a second; its pings count too. A second's worth of them may come
+    /// at once. A connection beyond it is not read from until it is below. 0: no limit. HTTP and the library are free
+    /// of it.
+    pub publish_rate_max: u64,
+    /// Payload bytes that one connection may publish in a second, as [`publish_rate_max`](Self::publish_rate_max). A
+    /// message larger than this passes when nothing was published for a second, and the next one waits for as long as
+    /// its size takes. 0: no limit.
+    pub publish_bytes_rate_max: u64,
     /// How far a subscriber may fall behind, in bytes. Beyond it the topic's policy acts.
     pub lag_bytes_max: u64,
     /// How far a subscriber may fall behind, in messages. Beyond it the topic's policy acts.
@@ -91,17 +117,25 @@ impl Default for Config {
         Self {
             shards: 1,
             connections_max: 65_536,
+            connections_per_address_max: 0,
+            handshakes_max: 8_192,
+            accept_slice: 16,
+            origins_allowed: Origins::default(),
             topics_max: 100_000,
             subscriptions_max: 1_024,
             head_bytes_max: 16 * 1024,
             headers_max: 64,
             frame_bytes_max: 1 << 20,
+            fragments_max: 16_384,
             message_bytes_max: 1 << 20,
             deflate: true,
-            deflate_level: 2,
+            deflate_level: 1,
             deflate_bytes_min: 512,
             echo: false,
             outbox_bytes_max: 64 * 1024,
+            control_frames_max: 64,
+            publish_rate_max: 0,
+            publish_bytes_rate_max: 0,
             lag_bytes_max: 16 << 20,
             lag_messages_max: 1 << 20,
             lag_age_ms: 0,
@@ -145,6 +179,12 @@ impl std::error::Error for ConfigError {}
 /// message without a key.
 const SNAPSHOT_PART_BYTES_MAX: usize = 256 << 20;
 
+/// Counts of this size and some more fit into 32 bits.
+const COUNT_MAX: usize = 1 << 30;
+
+/// At this rate, a message takes a nanosecond.
+const RATE_MAX: u64 = 1_000_000_000;
+
 /// Times of this size and their sums fit into nanoseconds.
 const TIME_MS_MAX: u64 = 1 << 40;
 
@@ -161,6 +201,12 @@ impl Config {
         let rules = [
             (self.shards >= 1 && self.shards <= 1024, "shards must be from 1 to 1024"),
             (self.connections_max >= 1, "connections_max must be at least 1"),
+            (
+                self.connections_per_address_max <= COUNT_MAX,
+                "connections_per_address_max must be at most 1 073 741 824",
+            ),
+            (self.handshakes_max >= 1, "handshakes_max must be at least 1"),
+            (self.accept_slice >= 1, "accept_slice must be at least 1"),
             (self.topics_max >= 1, "topics_max must be at least 1"),
             (self.subscriptions_max >= 1, "subscriptions_max must be at least 1"),
             (
@@ -172,10 +218,18 @@ impl Config {
                 self.frame_bytes_max >= 125,
                 "frame_bytes_max must be at least 125, the size of a control frame",
             ),
+            (self.fragments_max >= 1, "fragments_max must be at least 1"),
+            (self.fragments_max <= COUNT_MAX, "fragments_max must be at most 1 073 741 824"),
             (self.message_bytes_max >= 1, "message_bytes_max must be at least 1"),
             (self.message_bytes_max <= SNAPSHOT_PART_BYTES_MAX, "message_bytes_max must be at most 256 MiB"),
             ((1..=9).contains(&self.deflate_level), "deflate_level must be from 1 to 9"),
             (self.outbox_bytes_max >= 1024, "outbox_bytes_max must be at least 1024"),
+            (self.control_frames_max >= 1, "control_frames_max must be at least 1"),
+            (self.control_frames_max <= COUNT_MAX, "control_frames_max must be at most 1 073 741 824"),
+            (
+                self.publish_rate_max <= RATE_MAX,
+                "publish_rate_max must be at most 1 000 000 000: no message takes less than a nanosecond",
+            ),
             (self.segment_bytes_max >= 4096, "segment_bytes_max must be at least 4096"),
             (self.segment_bytes_max <= 1 << 30, "segment_bytes_max must be at most 1 GiB"),
             (

@@ -16,8 +16,10 @@
 //! - `shard/fan_out`, `shard/send`, `shard/policy`: cursors against heads, the sends that follow, and slow consumers
 //! - `tap`: a subscriber inside the process
 //! - `plane`: what all shards share, and the handle for other threads
+//! - `addresses`: how many connections each address has
 //! - `config`, `stats`: limits and counters
 
+mod addresses;
 pub mod config;
 mod framer;
 pub mod log;
@@ -37,7 +39,7 @@ pub use config::{Config, ConfigError};
 pub use message::{Ack, Message, PublishError};
 pub use plane::{AskRefused, Handle, PublishRefused, Seat, plane};
 pub use rules::{PolicySet, TopicRule};
-pub use shard::Shard;
+pub use shard::{REFUSED_AT_ONCE_MAX, Shard};
 pub use stats::{ShardStats, Stat, StatKind, StatView};
 pub use tap::{Tap, TapEvent};
 pub use topics::TopicInfo;

@@ -9,6 +9,7 @@ use fanfare_io::Wake;
 use fanfare_wire::subscribe::Start;
 use fanfare_wire::topic::TopicName;
 
+use crate::addresses::Addresses;
 use crate::config::{Config, ConfigError};
 use crate::mailbox::{Command, DescribeReply, ListReply, Mailbox, MailboxLimits, Source, TapReply};
 use crate::message::{Ack, Message, PublishError};
@@ -17,7 +18,7 @@ use crate::stats::ShardStats;
 use crate::tap::Tap;
 use crate::topics::{TopicInfo, Usage};
 
-/// `shutdown_grace_ms` before a shutdown was asked for.
+/// `shutdown_grace_ms` before a shutdown was asked for, and `drain_spread_ms` before a drain was.
 const RUNNING: u64 = u64::MAX;
 
 #[derive(Debug)]
@@ -30,8 +31,12 @@ pub(crate) struct Plane {
     /// What topics take from memory, over all shards.
     pub(crate) usage: Arc<Usage>,
     pub(crate) rules: Arc<Rules>,
+    /// The connections of each address, if they are limited.
+    pub(crate) addresses: Option<Addresses>,
     /// What the epochs of topics come from.
     pub(crate) seed: u64,
+    /// Over how much time a drain is spread, or [`RUNNING`].
+    drain_spread_ms: AtomicU64,
     /// How long a shutdown may take, or [`RUNNING`].
     shutdown_grace_ms: AtomicU64,
     /// Threads that are bringing a command from outside right now.
@@ -55,6 +60,11 @@ impl Plane {
     /// How long the shutdown may take, once one was asked for.
     pub(crate) fn shutdown_grace_ms(&self) -> Option<u64> {
         Some(self.shutdown_grace_ms.load(Ordering::SeqCst)).filter(|grace| *grace != RUNNING)
+    }
+
+    /// Over how much time the drain is spread, once one was asked for.
+    pub(crate) fn drain_spread_ms(&self) -> Option<u64> {
+        Some(self.drain_spread_ms.load(Ordering::SeqCst)).filter(|spread| *spread != RUNNING)
     }
 
     /// True when no command from outside can arrive any more. Only meaningful during a shutdown.
@@ -129,15 +139,19 @@ pub fn plane(
     let shards = config.shards;
     assert_eq!(wakers.len(), shards, "each shard has its waker");
     let limits = MailboxLimits { commands_max: config.inbox_commands_max, bytes_max: config.inbox_bytes_max };
+    let per_address_max = u32::try_from(config.connections_per_address_max).expect("checked");
+    let addresses = (per_address_max > 0).then(|| Addresses::new(per_address_max));
     let mailbox = |waker| CachePadded::new(Mailbox::new(limits, shards, waker));
     let plane = Arc::new(Plane {
         rules: Arc::new(Rules::new(&config)),
         seed,
         usage: Arc::default(),
+        addresses,
         config,
         mailboxes: wakers.into_iter().map(mailbox).collect(),
         stats: (0..shards).map(|_| Arc::default()).collect(),
         topics: Arc::default(),
+        drain_spread_ms: AtomicU64::new(RUNNING),
         shutdown_grace_ms: AtomicU64::new(RUNNING),
         outside: AtomicUsize::new(0),
         quiesced: AtomicUsize::new(0),
@@ -160,6 +174,11 @@ impl Handle {
     /// Counters of each shard.
     pub fn stats(&self) -> &[Arc<ShardStats>] {
         &self.plane.stats
+    }
+
+    /// Open connections, over all shards: handshakes and refused ones included.
+    pub fn connections(&self) -> usize {
+        self.plane.stats.iter().map(|stats| stats.connections.get() as usize).sum()
     }
 
     /// Topics in the process.
@@ -243,6 +262,18 @@ impl Handle {
     ) -> Result<(), AskRefused> {
         let reply: ListReply = Box::new(reply);
         self.ask(shard, Command::List { from, count, reply })
+    }
+
+    /// Sends all connections away before a restart, without a rush: nobody is accepted any more, each open connection is
+    /// told after how many milliseconds its time is, spread evenly over `spread_ms`, and is then closed with 1012. Until
+    /// then it publishes and receives as before. [`Handle::connections`] tells how many are left, and
+    /// [`Handle::shutdown`] may follow at any time. A second drain does nothing.
+    pub fn drain(&self, spread_ms: u64) {
+        let spread_ms = spread_ms.min(RUNNING - 1);
+        let spread = &self.plane.drain_spread_ms;
+        if spread.compare_exchange(RUNNING, spread_ms, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            self.plane.wake_all();
+        }
     }
 
     /// Ends the engine: no new connections and messages, then everything sequenced is sent, then every connection

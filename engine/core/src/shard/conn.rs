@@ -11,10 +11,13 @@ use fanfare_wire::stream::{Id, Recovery};
 use fanfare_wire::subscribe::SubscribeOptions;
 use fanfare_wire::topic::TopicName;
 
+use crate::addresses::Place;
 use crate::mailbox::{Command, ConnRef};
 use crate::message::PublishError;
 
+use super::admission::Admission;
 use super::cuts::Cut;
+use super::rate::Paid;
 use super::timers::Tick;
 
 /// Where a connection is in its life. It only moves down this list.
@@ -44,6 +47,8 @@ impl Holds {
     pub(super) const PUBLISH: Self = Self(2);
     /// It does not take its replies.
     pub(super) const OUTBOX: Self = Self(4);
+    /// It published faster than it may.
+    pub(super) const RATE: Self = Self(8);
 
     pub(super) fn any(self) -> bool {
         self.0 != 0
@@ -199,6 +204,11 @@ pub(super) struct Conn {
     /// How often the slot was used before.
     pub(super) generation: u32,
     pub(super) state: State,
+    pub(super) admission: Admission,
+    /// Its request is not complete, and that counts among all of which this is so.
+    pub(super) asking: bool,
+    /// Where it counts among the connections of its address, if those are limited.
+    pub(super) place: Option<Place>,
     pub(super) holds: Holds,
     /// The driver receives from it.
     pub(super) receiving: bool,
@@ -225,6 +235,9 @@ pub(super) struct Conn {
     pub(super) backlog: Vec<u8>,
     /// Replies and control frames to send.
     pub(super) outbox: Vec<u8>,
+    /// How many control frames are among them, at most, and how many were in the send that was planned last.
+    pub(super) controls: u32,
+    pub(super) controls_planned: u32,
     pub(super) remainder: Option<Remainder>,
     /// A part of a frame was sent, and its rest is lost.
     pub(super) is_mutilated: bool,
@@ -233,8 +246,9 @@ pub(super) struct Conn {
     pub(super) pending_last: u32,
     pub(super) session: Session,
     pub(super) joining: Option<Box<Joining>>,
-    /// A message that another shard's mailbox had no room for.
+    /// A message that another shard's mailbox had no room for, or that came too early for the connection's rate.
     pub(super) stalled: Option<Box<Command>>,
+    pub(super) paid: Paid,
     /// When something was received last, nanoseconds.
     pub(super) heard_at: u64,
     /// Its valid entry in the timer wheel.
@@ -248,6 +262,9 @@ impl Conn {
         Self {
             generation,
             state: State::Handshake,
+            admission: Admission::default(),
+            asking: false,
+            place: None,
             holds: Holds::default(),
             receiving: false,
             ready: false,
@@ -262,6 +279,8 @@ impl Conn {
             decoder: Decoder::default(),
             backlog: Vec::new(),
             outbox: Vec::new(),
+            controls: 0,
+            controls_planned: 0,
             remainder: None,
             is_mutilated: false,
             pending_first: NIL,
@@ -269,6 +288,7 @@ impl Conn {
             session: Session::None,
             joining: None,
             stalled: None,
+            paid: Paid::default(),
             heard_at: now,
             due: 0,
             batch_send: 0,
@@ -324,10 +344,10 @@ impl Conns {
         self.open += 1;
     }
 
-    pub(super) fn remove(&mut self, slot: u32) {
-        let removed = self.slots[slot as usize].take();
-        assert!(removed.is_some(), "a connection is removed once");
+    pub(super) fn remove(&mut self, slot: u32) -> Conn {
+        let removed = self.slots[slot as usize].take().expect("a connection is removed once");
         self.open -= 1;
+        removed
     }
 
     pub(super) fn get(&self, slot: u32) -> Option<&Conn> {

@@ -122,7 +122,7 @@ impl<D: Driver> Shard<D> {
     }
 
     /// True if no subscription of a connection lacks anything.
-    fn has_everything(&self, conn: &Conn) -> bool {
+    pub(super) fn has_everything(&self, conn: &Conn) -> bool {
         conn.session.subs().all(|sub| {
             let sub = &self.subs[sub];
             let log = self.readers.slab[sub.reader].log.as_ref();

@@ -37,6 +37,7 @@ impl<D: Driver> Shard<D> {
             // The reader may be gone, and its index may name another one by now.
             let Some(reader) = self.readers.slab.get_mut(index).filter(|reader| reader.queued) else {
                 self.moved.pop_front();
+                self.looks += 1;
                 continue;
             };
             if let Some(log) = &mut reader.log
@@ -62,6 +63,7 @@ impl<D: Driver> Shard<D> {
             }
             if finished {
                 self.moved.pop_front();
+                self.looks += 1;
                 self.spreads.end_of_pass();
                 let reader = &mut self.readers.slab[index];
                 reader.queued = false;

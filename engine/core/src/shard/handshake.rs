@@ -87,11 +87,11 @@ fn topics_asked(request: &Request, limit: usize) -> Result<Vec<Subscribe>, Rejec
 impl<D: Driver> Shard<D> {
     /// Acts on a whole request head.
     pub(super) fn route(&mut self, slot: u32, request: &Request) {
-        if self.drain.is_running() {
-            self.reject(slot, &Reject::service_unavailable("the server is shutting down", 1));
-            return;
-        }
-        match self.start_session(slot, request) {
+        let started = match self.refusal(slot) {
+            Some(reject) => Err(reject),
+            None => self.start_session(slot, request),
+        };
+        match started {
             Ok(()) => {}
             Err(reject) if request.method == Method::Head => self.reject_head(slot, &reject),
             Err(reject) => self.reject(slot, &reject),
@@ -101,6 +101,7 @@ impl<D: Driver> Shard<D> {
     fn start_session(&mut self, slot: u32, request: &Request) -> Result<(), Reject> {
         let target = Target::of(&request.path, self.config())?;
         let upgrade = request.upgrade.clone().ok_or_else(Reject::upgrade_required)?;
+        self.check_origin(request)?;
         let known = target.subprotocol();
         let subprotocol = upgrade.protocols.iter().any(|offered| offered == known).then_some(known);
         let agreed = if self.config().deflate { deflate::agree(&upgrade.extensions) } else { None };

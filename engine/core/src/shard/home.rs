@@ -30,7 +30,16 @@ const SWEPT_EACH_TIME: usize = 512;
 impl<D: Driver> Shard<D> {
     /// Publishes a connection's message. [`Self::published`] follows at once if the topic's home is here; otherwise
     /// when the home shard has answered, and the connection may be held until the message is on its way.
+    ///
+    /// If the connection publishes faster than it may, all of this happens later.
     pub(super) fn publish(&mut self, slot: u32, topic: &TopicName, draft: &Draft<'_>, id: Option<Id>) {
+        if self.drain.is_running() || !self.must_slow_down(slot, topic, draft, id.as_ref()) {
+            self.publish_now(slot, topic, draft, id);
+        }
+    }
+
+    /// As [`Self::publish`], however fast the connection publishes.
+    pub(super) fn publish_now(&mut self, slot: u32, topic: &TopicName, draft: &Draft<'_>, id: Option<Id>) {
         if self.drain.is_running() {
             self.published(slot, topic, id, Err(PublishError::ShuttingDown));
             return;
@@ -97,7 +106,7 @@ impl<D: Driver> Shard<D> {
     }
 
     /// Copies a payload for another shard. Small ones share an allocation.
-    fn copy(&mut self, payload: &[u8]) -> Bytes {
+    pub(super) fn copy(&mut self, payload: &[u8]) -> Bytes {
         if payload.len() > SHARED_COPY_MAX {
             return Bytes::copy_from_slice(payload);
         }

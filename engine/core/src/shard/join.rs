@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use fanfare_io::Driver;
-use fanfare_wire::handshake::server::Reject;
 use fanfare_wire::stream::{OpName, Recovery, Subscribe, Subscribed};
 use fanfare_wire::subscribe::{Policy, Start, SubscribeOptions};
 use fanfare_wire::topic::TopicName;
@@ -202,7 +201,8 @@ impl<D: Driver> Shard<D> {
                 .for_each(|sub| self.leave(sub));
             match purpose {
                 JoinPurpose::Upgrade { .. } => {
-                    self.reject(slot, &Reject::service_unavailable(error.to_string(), 5));
+                    let reject = self.unavailable(error.to_string());
+                    self.reject(slot, &reject);
                 }
                 JoinPurpose::Reply { id } => self.refuse(slot, OpName::Subscribe, id, error.into()),
             }

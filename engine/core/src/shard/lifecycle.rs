@@ -7,6 +7,7 @@ use fanfare_wire::close::{self, CloseCode};
 use fanfare_wire::frame::{self, Opcode};
 use fanfare_wire::handshake::server::Reject;
 
+use super::admission::Admission;
 use super::conn::{Holds, NIL, State};
 use super::subs::Sub;
 use super::timers::Tick;
@@ -76,13 +77,15 @@ impl<D: Driver> Shard<D> {
         if self.conns[slot].state >= State::Closing {
             return;
         }
+        self.asked(slot);
         self.leave_all(slot);
         let conn = &mut self.conns[slot];
         conn.outbox.extend_from_slice(bytes);
         conn.state = State::Closing;
-        self.schedule(slot, self.config().close_timeout_ms);
+        self.schedule(slot, self.close_timeout_ms(slot));
         self.make_ready(slot);
         // A close frame of the peer may stand behind what we waited with. A stalled message still goes out.
+        self.speed_up(slot);
         for hold in [Holds::JOIN, Holds::PUBLISH] {
             self.release(slot, hold);
         }
@@ -116,6 +119,7 @@ impl<D: Driver> Shard<D> {
         if self.conns[slot].state == State::Gone {
             return;
         }
+        self.asked(slot);
         self.leave_all(slot);
         let conn = &mut self.conns[slot];
         conn.state = State::Gone;
@@ -129,13 +133,14 @@ impl<D: Driver> Shard<D> {
 
     /// The driver has closed the socket.
     pub(super) fn closed(&mut self, slot: u32) {
-        self.conns.remove(slot);
+        let conn = self.conns.remove(slot);
+        self.let_out(&conn);
         self.stats.connections.set(self.conns.len() as u64);
         self.accept_again();
     }
 
     pub(super) fn accept_again(&mut self) {
-        if !self.accepting && !self.drain.is_running() {
+        if !self.accepting && !self.is_ending() {
             self.accepting = true;
             self.driver.accept();
         }
@@ -145,7 +150,7 @@ impl<D: Driver> Shard<D> {
     pub(super) fn accept_stopped(&mut self, error: &io::Error) {
         self.accepting = false;
         self.accept_due = self.now + ACCEPT_RETRY_NS;
-        if !self.drain.is_running() {
+        if !self.is_ending() {
             // It is tried again and again while there is no room; once is enough to count.
             if !std::mem::replace(&mut self.accept_refused, true) {
                 self.stats.accept_stopped.add(1);
@@ -210,7 +215,9 @@ impl<D: Driver> Shard<D> {
         let (ping_interval_ms, idle_timeout_ms) = (config.ping_interval_ms, config.idle_timeout_ms);
         match self.conns[slot].state {
             State::Handshake => {
-                self.stats.handshake_timeouts.add(1);
+                if self.conns[slot].admission == Admission::Admitted {
+                    self.stats.handshake_timeouts.add(1);
+                }
                 self.reject(slot, &Reject::request_timeout());
             }
             State::Open if silent_ms >= idle_timeout_ms => {
@@ -220,19 +227,28 @@ impl<D: Driver> Shard<D> {
             State::Open if silent_ms >= ping_interval_ms => {
                 // A connection that we do not read from, for reasons of our own, cannot show that it answers.
                 let holds = self.conns[slot].holds;
-                if holds.has(Holds::JOIN) || holds.has(Holds::PUBLISH) {
+                if [Holds::JOIN, Holds::PUBLISH, Holds::RATE].into_iter().any(|hold| holds.has(hold)) {
                     self.conns[slot].heard_at = self.now;
                     self.schedule(slot, ping_interval_ms);
                     return;
                 }
                 if !std::mem::replace(&mut self.conns[slot].pinged, true) {
-                    self.say(slot, |outbox| frame::write(outbox, Opcode::Ping, true, &[], None));
+                    self.say_control(slot, Opcode::Ping, &[]);
                 }
                 self.schedule(slot, idle_timeout_ms - silent_ms);
             }
             State::Open => self.schedule(slot, ping_interval_ms - silent_ms),
             State::Closing | State::Lingering => self.finish(slot),
             State::Gone => {}
+        }
+    }
+
+    /// Queues a control frame for a connection. One that has too many of them waiting is not read from.
+    pub(super) fn say_control(&mut self, slot: u32, opcode: Opcode, payload: &[u8]) {
+        self.say(slot, |outbox| frame::write(outbox, opcode, true, payload, None));
+        self.conns[slot].controls += 1;
+        if self.conns[slot].controls as usize >= self.config().control_frames_max {
+            self.hold(slot, Holds::OUTBOX);
         }
     }
 

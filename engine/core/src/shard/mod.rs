@@ -6,12 +6,14 @@
 //! - `policy`, `supply`, `pace`: who cannot just read on: slow consumers, snapshots, subscriptions with a rate
 //! - `receive`, `inflate`: completions: bytes in, peers gone; `handshake`, `session`, `stream`: what the bytes mean
 //! - `home`: commands, replies and moved heads from other shards; publishing
-//! - `timers`, `lifecycle`: timeouts, closing; `join`: becoming a subscriber
-//! - `drain`: the shutdown
+//! - `rate`: who published too fast
+//! - `admission`: who is let in; `timers`, `lifecycle`: timeouts, closing; `join`: becoming a subscriber
+//! - `wave`: sending connections away before a restart; `drain`: the shutdown
 //!
 //! Every phase does a bounded amount of work, so that no crowd keeps the others waiting.
 //! A shard never locks, and waits nowhere but in the driver's submit.
 
+mod admission;
 mod conn;
 mod cuts;
 mod drain;
@@ -23,6 +25,7 @@ mod join;
 mod lifecycle;
 mod pace;
 mod policy;
+mod rate;
 mod receive;
 mod send;
 mod session;
@@ -31,6 +34,7 @@ mod stream;
 mod subs;
 mod supply;
 mod timers;
+mod wave;
 
 use std::collections::VecDeque;
 use std::io;
@@ -48,15 +52,19 @@ use crate::plane::{Plane, Seat};
 use crate::stats::ShardStats;
 use crate::topics::Topics;
 
+use admission::Door;
+pub use admission::REFUSED_AT_ONCE_MAX;
 use conn::Conns;
 use drain::Drain;
 use inflate::Inflation;
 use pace::Paces;
+use rate::{Rates, Throttled};
 use send::{Outgoing, Plan};
 use spread::Spreads;
 use subs::{Readers, Slab, Sub};
 pub(crate) use supply::Owed;
 use timers::{Tick, Wheel};
+use wave::Wave;
 
 const NS_PER_MS: u64 = 1_000_000;
 
@@ -79,6 +87,7 @@ pub struct Shard<D: Driver> {
     now: u64,
 
     conns: Conns,
+    door: Door,
     subs: Slab<Sub>,
     readers: Readers,
     /// The topics whose home this shard is.
@@ -87,6 +96,8 @@ pub struct Shard<D: Driver> {
 
     /// Readers whose head moved, in order.
     moved: VecDeque<u32>,
+    /// How many of them have been looked at.
+    looks: u64,
     /// Connections with something to send, in order.
     ready: VecDeque<u32>,
     plan: Plan,
@@ -100,6 +111,9 @@ pub struct Shard<D: Driver> {
     spreads: Spreads,
     /// When readers with a pace may be looked at.
     paces: Paces,
+    rates: Rates,
+    /// Connections that published too fast, and when they are read from again.
+    throttled: Throttled,
     /// Readers with snapshots for their subscribers.
     supplied: Vec<u32>,
     /// Snapshots that other turns will make.
@@ -131,6 +145,7 @@ pub struct Shard<D: Driver> {
     sweep_due: u64,
     /// When those who watch topics are told of their presence next.
     presence_due: u64,
+    wave: Wave,
     drain: Drain,
 }
 
@@ -147,7 +162,7 @@ impl<D: Driver> Shard<D> {
             frame_bytes_max: config.frame_bytes_max as u64,
             message_bytes_max: config.message_bytes_max,
             compressed: false,
-            fragments_max: u32::MAX,
+            fragments_max: u32::try_from(config.fragments_max).expect("checked"),
         };
         Self {
             stats: plane.stats[index].clone(),
@@ -160,11 +175,13 @@ impl<D: Driver> Shard<D> {
             },
             now,
             conns: Conns::default(),
+            door: Door::default(),
             subs: Slab::default(),
             readers: Readers::default(),
             topics,
             wheel: Wheel::new(now),
             moved: VecDeque::new(),
+            looks: 0,
             ready: VecDeque::new(),
             plan: Plan::default(),
             events: Vec::new(),
@@ -172,6 +189,8 @@ impl<D: Driver> Shard<D> {
             slow: Vec::new(),
             spreads: Spreads::default(),
             paces: Paces::default(),
+            rates: Rates::of(config),
+            throttled: Throttled::default(),
             supplied: Vec::new(),
             owed: VecDeque::new(),
             snapshot_budget: supply::MADE_EACH_TURN,
@@ -187,6 +206,7 @@ impl<D: Driver> Shard<D> {
             accept_due: now,
             sweep_due: now,
             presence_due: now,
+            wave: Wave::default(),
             drain: Drain::default(),
             driver,
             plane,
@@ -222,7 +242,9 @@ impl<D: Driver> Shard<D> {
         self.retry();
         self.expire();
         self.keep_pace();
+        self.keep_rates();
         self.keep_topics();
+        self.send_away();
         Ok(self.drain())
     }
 
@@ -232,6 +254,11 @@ impl<D: Driver> Shard<D> {
 
     fn mailbox(&self) -> &Mailbox {
         &self.plane.mailboxes[self.index]
+    }
+
+    /// True when nobody is accepted any more.
+    fn is_ending(&self) -> bool {
+        self.drain.is_running() || self.wave.has_begun()
     }
 
     /// How long the driver may sleep.
@@ -250,8 +277,11 @@ impl<D: Driver> Shard<D> {
         let sweeps = self.topics.len() > 0 || !self.supplied.is_empty() || self.readers.has_marks();
         let sweep = sweeps.then_some(self.sweep_due);
         let presence = self.topics.is_watched().then_some(self.presence_due);
-        let accept = (!self.accepting && !self.drain.is_running()).then_some(self.accept_due);
-        let times = [retry, sweep, presence, accept, self.paces.next_time(), self.wheel.next_time()];
+        let accept = (!self.accepting && !self.is_ending()).then_some(self.accept_due);
+        let wave = self.wave.next_time(self.now, self.conns.slots()).filter(|_| !self.drain.is_running());
+        let (paces, rates, wheel) =
+            (self.paces.next_time(), self.throttled.next_time(), self.wheel.next_time());
+        let times = [retry, sweep, presence, accept, paces, rates, wave, wheel];
         if !self.mailbox().fall_asleep() {
             return Wait::No;
         }
@@ -261,8 +291,10 @@ impl<D: Driver> Shard<D> {
         if (0..self.stalled.len()).filter(waits).any(has_room) {
             return Wait::No;
         }
-        // A shutdown that was asked for since this turn looked found nobody asleep to wake.
-        if !self.drain.is_running() && self.plane.shutdown_grace_ms().is_some() {
+        // A drain or shutdown that was asked for since this turn looked found nobody asleep to wake.
+        if (!self.drain.is_running() && self.plane.shutdown_grace_ms().is_some())
+            || (!self.is_ending() && self.plane.drain_spread_ms().is_some())
+        {
             return Wait::No;
         }
         times.into_iter().flatten().min().map_or(Wait::Forever, Wait::Until)

@@ -4,7 +4,7 @@
 
 use fanfare_io::{ConnId, Driver, Event, ReceiveEnd};
 use fanfare_wire::decode::{CloseFrame, Event as Incoming};
-use fanfare_wire::frame::{self, Opcode};
+use fanfare_wire::frame::Opcode;
 use fanfare_wire::handshake::server::read_request;
 
 use super::Shard;
@@ -14,7 +14,7 @@ impl<D: Driver> Shard<D> {
     /// Handles one event. Short sends are handled before.
     pub(super) fn handle(&mut self, event: Event<D::Bytes>) {
         match event {
-            Event::Accepted { conn, .. } => self.accepted(conn),
+            Event::Accepted { conn, peer } => self.accepted(conn, peer),
             Event::AcceptStopped(error) => self.accept_stopped(&error),
             Event::Received { conn, mut bytes } => self.received(conn.index() as u32, &mut bytes),
             Event::ReceiveEnded { conn, cause } => self.receive_ended(conn.index() as u32, cause),
@@ -30,21 +30,6 @@ impl<D: Driver> Shard<D> {
                 unreachable!("a shard connects to nobody")
             }
         }
-    }
-
-    fn accepted(&mut self, conn: ConnId) {
-        let slot = conn.index() as u32;
-        self.accept_refused = false;
-        self.conns.insert(slot, self.now);
-        self.stats.accepted.add(1);
-        self.stats.connections.set(self.conns.len() as u64);
-        if self.drain.is_running() {
-            self.finish(slot);
-            return;
-        }
-        self.conns[slot].receiving = true;
-        self.driver.receive(conn);
-        self.schedule(slot, self.config().handshake_timeout_ms);
     }
 
     fn received(&mut self, slot: u32, bytes: &mut [u8]) {
@@ -157,6 +142,7 @@ impl<D: Driver> Shard<D> {
                 Ok(None) => return 0,
                 Ok(Some((request, head))) => {
                     used = head;
+                    self.asked(slot);
                     self.route(slot, &request);
                 }
                 Err(reject) => self.reject(slot, &reject),
@@ -190,7 +176,8 @@ impl<D: Driver> Shard<D> {
                 }
                 Ok(Some(Incoming::Ping(payload))) => {
                     if conn.state == State::Open {
-                        self.say(slot, |outbox| frame::write(outbox, Opcode::Pong, true, payload, None));
+                        self.say_control(slot, Opcode::Pong, payload);
+                        self.charge_ping(slot);
                     }
                 }
                 Ok(Some(Incoming::Pong(_))) => {}

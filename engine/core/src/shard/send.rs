@@ -133,6 +133,7 @@ impl<D: Driver> Shard<D> {
             plan.control.extend_from_slice(&conn.outbox);
             // The memory goes too: most connections rarely have a reply to send.
             conn.outbox = Vec::new();
+            conn.controls_planned = std::mem::take(&mut conn.controls);
             bytes += plan.control.len() - start;
             plan.parts.push(Source::Control(start..plan.control.len()));
         }
@@ -251,6 +252,7 @@ impl<D: Driver> Shard<D> {
         let (index, progress) = match part {
             Source::Control(bytes) => {
                 // Bytes that came to the outbox since stand behind those.
+                conn.controls += conn.controls_planned;
                 conn.outbox.splice(0..0, self.plan.control[bytes.start + taken..bytes.end].iter().copied());
                 return;
             }
@@ -310,11 +312,12 @@ impl<D: Driver> Shard<D> {
     /// Goes on with the connections of the batch for which it matters that their outbox was sent.
     pub(super) fn follow_up_sends(&mut self) {
         while let Some(slot) = self.follow_up.pop() {
+            if self.conns.get(slot).is_some_and(|conn| conn.outbox.is_empty()) {
+                self.release(slot, Holds::OUTBOX);
+            }
             let Some(conn) = self.conns.get(slot) else { continue };
             if conn.state == State::Closing && !conn.blocked && !conn.has_work() {
                 self.last_bytes_sent(slot);
-            } else if conn.outbox.is_empty() {
-                self.release(slot, Holds::OUTBOX);
             }
         }
     }

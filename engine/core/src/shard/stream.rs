@@ -55,7 +55,10 @@ impl<D: Driver> Shard<D> {
                     stream::write_list(out, id.as_ref(), names.iter().map(|name| &**name));
                 });
             }
-            Op::Ping => self.say_json(slot, |out| stream::write_pong(out, id.as_ref())),
+            Op::Ping => {
+                self.say_json(slot, |out| stream::write_pong(out, id.as_ref()));
+                self.charge_ping(slot);
+            }
         }
     }
 

@@ -16,10 +16,11 @@ const END: [u8; 6] = [0x00, 0x00, 0xff, 0xff, 0x03, 0x00];
 
 /// The least room for output that a step of compressing is made with, in bytes. It is more than an empty block
 /// takes, which zlib would repeat otherwise.
-const ROOM_MIN: usize = 64;
+const COMPRESS_STEP_MIN: usize = 64;
 
-/// The least by which the output of an inflater grows, in bytes.
-const STEP_MIN: usize = 256;
+/// The least and the most room for output that a step of inflating is made with, in bytes.
+const INFLATE_STEP_MIN: usize = 512;
+const INFLATE_STEP_MAX: usize = 64 * 1024;
 
 /// Compresses payloads, each for itself. One serves all connections and topics of a thread.
 #[derive(Debug)]
@@ -38,13 +39,17 @@ impl Compressor {
         self.0.reset();
         let start = out.len();
         loop {
-            let used = self.0.total_in() as usize;
+            let rest = &payload[self.0.total_in() as usize..];
             // What is worth compressing shrinks at least to a half.
-            out.reserve(ROOM_MIN + (payload.len() - used) / 2);
-            let flushed = self.0.compress_vec(&payload[used..], out, FlushCompress::Sync);
-            flushed.expect("a new stream takes any input");
+            let room = COMPRESS_STEP_MIN + rest.len() / 2;
+            let before = self.0.total_out();
+            let taken = append(out, room, usize::MAX, |out| {
+                let status = self.0.compress(rest, out, FlushCompress::Sync);
+                status.expect("a new stream takes any input");
+                (self.0.total_out() - before) as usize
+            });
             // Room that is left over means that nothing is left inside.
-            if out.len() < out.capacity() {
+            if taken < room {
                 break;
             }
         }
@@ -126,14 +131,18 @@ impl Inflater {
 
     fn run(&mut self, payload: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> Result<(), InflateError> {
         let end = out.len().saturating_add(bytes_max);
+        // A first guess of how much will come out. Further streams in one message are rare, unless somebody wants
+        // to keep us busy with them: they begin small.
+        let mut room = payload.len().saturating_mul(4);
         let mut rest = payload;
         while !rest.is_empty() {
             self.0.reset(false);
-            let (used, ended) = self.feed(rest, end, out)?;
+            let (used, ended) = self.feed(rest, room, end, out)?;
             rest = &rest[used..];
+            room = 0;
             if !ended {
                 let len = out.len();
-                return match self.feed(&END, end, out)? {
+                return match self.feed(&END, room, end, out)? {
                     // What is put behind a message is not a part of it.
                     (used, true) if used == END.len() && out.len() == len => Ok(()),
                     _ => Err(InflateError::Invalid),
@@ -144,37 +153,54 @@ impl Inflater {
     }
 
     /// Inflates `input` until it or its stream ends. Returns how much of it was used, and whether the stream
-    /// ended.
-    fn feed(&mut self, input: &[u8], end: usize, out: &mut Vec<u8>) -> Result<(usize, bool), InflateError> {
-        let before = self.0.total_in();
+    /// ended. `room` is how much output is expected.
+    fn feed(
+        &mut self,
+        input: &[u8],
+        room: usize,
+        end: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(usize, bool), InflateError> {
+        let (in_before, start) = (self.0.total_in(), out.len());
         loop {
-            let used = (self.0.total_in() - before) as usize;
-            make_room(out, end);
-            let status = self.0.decompress_vec(&input[used..], out, FlushDecompress::None);
+            let used = (self.0.total_in() - in_before) as usize;
+            // One byte more than may come tells that too much came.
+            let room = room.max(out.len() - start).clamp(INFLATE_STEP_MIN, INFLATE_STEP_MAX);
+            let room = room.min(end.saturating_add(1) - out.len());
+            let out_before = self.0.total_out();
+            let mut status = Ok(Status::Ok);
+            let taken = append(out, room, end.saturating_add(1), |out| {
+                status = self.0.decompress(&input[used..], out, FlushDecompress::None);
+                (self.0.total_out() - out_before) as usize
+            });
             let status = status.map_err(|_| InflateError::Invalid)?;
             if out.len() > end {
                 return Err(InflateError::TooBig);
             }
-            let used = (self.0.total_in() - before) as usize;
+            let used = (self.0.total_in() - in_before) as usize;
             if status == Status::StreamEnd {
                 return Ok((used, true));
             }
             // Room that is left over means that all input was looked at.
-            if out.len() < out.capacity() {
+            if taken < room {
                 return Ok((used, false));
             }
         }
     }
 }
 
-/// Makes room for at least one byte of output, and for one byte more than may come, which tells that too
-/// much came.
+/// Appends what `write` puts into `room` bytes at the end of `out`, which is as much as it returns.
 ///
-/// Capacity doubles, as a `Vec`'s does, but not past the limit.
-fn make_room(out: &mut Vec<u8>, end: usize) {
-    if out.len() < out.capacity() {
-        return;
+/// Capacity doubles, as a `Vec`'s does, but not past a length of `end`. Only the room is cleared, never all that
+/// `out` has: it may be large and is used for many messages.
+fn append(out: &mut Vec<u8>, room: usize, end: usize, write: impl FnOnce(&mut [u8]) -> usize) -> usize {
+    let start = out.len();
+    if start + room > out.capacity() {
+        let wanted = out.capacity().saturating_mul(2).min(end).max(start + room);
+        out.reserve_exact(wanted - start);
     }
-    let step = out.len().max(STEP_MIN);
-    out.reserve_exact(step.min(end.saturating_add(1) - out.len()));
+    out.resize(start + room, 0);
+    let taken = write(&mut out[start..]);
+    out.truncate(start + taken);
+    taken
 }
