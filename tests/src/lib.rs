@@ -8,6 +8,7 @@
 //!
 //! On real sockets:
 //! - `server`: an engine on io_uring, inside the test's process
+//! - `program`: the `fanfare` program, in a process of its own
 //! - `raw`: a WebSocket client that hides nothing, and can misbehave
 //! - `witness`: a well-behaved subscriber, which must never notice what others do
 //! - `foreign`: clients in other languages; `scenarios`: what they play
@@ -18,6 +19,7 @@ pub mod cluster;
 pub mod foreign;
 pub mod owed;
 pub mod peer;
+pub mod program;
 pub mod raw;
 pub mod scenarios;
 pub mod seeds;

@@ -78,7 +78,7 @@ fn metrics() -> BTreeMap<String, String> {
     let config = Config { connections_max: 16, ..Config::default() };
     let builder = Engine::builder().listen(any_port).shards(1).pin(false).receive_buffers(16, 4096);
     let engine = builder.config(config).start().expect("the engine starts");
-    let control = ControlConfig { listen: any_port, body_bytes_max: 4096 };
+    let control = ControlConfig { listen: any_port, body_bytes_max: 4096, ..ControlConfig::default() };
     let control = Control::start(&engine, control).expect("the control port starts");
     let mut stream = TcpStream::connect(control.addr()).expect("it listens");
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("sent");
@@ -96,7 +96,7 @@ fn metrics() -> BTreeMap<String, String> {
 
 #[test]
 fn every_metric_is_described_with_its_kind() {
-    let described = rows("## Metrics", "## Logs");
+    let described = rows("## Metrics", "## Health");
     let metrics = metrics();
     assert!(metrics.len() > 20, "the metrics were not understood: {metrics:?}");
     for (name, kind) in &metrics {

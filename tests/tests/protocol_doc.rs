@@ -66,7 +66,8 @@ impl Server {
         let config = Config { connections_max: 64, log_messages_max: 4, ..Config::default() };
         let builder = Engine::builder().listen(any_port).shards(1).pin(false).receive_buffers(16, 4096);
         let engine = builder.config(config).start().expect("the engine starts");
-        let control_config = ControlConfig { listen: any_port, body_bytes_max: 1 << 20 };
+        let control_config =
+            ControlConfig { listen: any_port, body_bytes_max: 1 << 20, ..ControlConfig::default() };
         let control = Control::start(&engine, control_config).expect("the control port starts");
         Self { control, engine }
     }

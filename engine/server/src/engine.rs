@@ -2,13 +2,16 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use fanfare_core::{Ack, AskRefused, Config, ConfigError, Handle, PublishRefused, ShardStats, TopicInfo};
+use fanfare_core::{
+    Ack, AskRefused, Config, ConfigError, Handle, PublishRefused, REFUSED_AT_ONCE_MAX, ShardStats, TopicInfo,
+};
 use fanfare_io::listen::ListenOptions;
 use fanfare_io::uring::Options;
 use fanfare_io::{Wake, Waker, affinity, limits, probe};
@@ -18,6 +21,12 @@ use fanfare_wire::topic::TopicName;
 use crate::message::Message;
 use crate::subscription::{Bell, Subscription};
 use crate::{listeners, shard};
+
+/// How long after the wave of a drain its last connections may still be closing.
+const DRAIN_LATE_MAX: Duration = Duration::from_millis(250);
+
+/// How often a drain looks whether connections are left.
+const DRAIN_PAUSE: Duration = Duration::from_millis(5);
 
 /// How an engine starts. [`Engine::builder`] makes one with the defaults.
 #[derive(Clone, Debug)]
@@ -105,7 +114,9 @@ impl EngineBuilder {
         let addr = listeners[0].local_addr().map_err(|error| StartError::Listen(self.listen, error))?;
         let wakers = listeners.iter().map(|_| Waker::new()).collect::<io::Result<Vec<_>>>();
         let wakers = wakers.map_err(StartError::Driver)?;
-        let connections_max = config.connections_max;
+        // Those that are only told that there is no room need a place meanwhile.
+        let slots = config.connections_max.saturating_add(REFUSED_AT_ONCE_MAX);
+        let accept_slice = config.accept_slice;
         // The standard library's hasher is keyed by the system's randomness: enough for epochs that differ.
         let seed = RandomState::new().build_hasher().finish();
         let shared_wakers = wakers.iter().map(|waker| Arc::new(waker.clone()) as Arc<dyn Wake>).collect();
@@ -115,7 +126,8 @@ impl EngineBuilder {
         for ((seat, listener), waker) in seats.into_iter().zip(listeners).zip(wakers) {
             let core = self.pin.then(|| cores.get(seat.index() % cores.len().max(1)).copied()).flatten();
             let options = Options {
-                connections_max,
+                connections_max: slots,
+                accept_slice,
                 buffer_count: self.receive_buffers.0,
                 buffer_bytes: self.receive_buffers.1,
                 listener: Some(listener),
@@ -141,17 +153,18 @@ impl Starting {
             made.push(shard.made().map_err(StartError::Driver)?);
         }
         let threads = made.into_iter().map(shard::Made::run).collect();
-        Ok(Engine { addr, handle: self.handle, threads: Mutex::new(threads) })
+        Ok(Engine { addr, handle: self.handle, draining: Arc::default(), threads: Mutex::new(threads) })
     }
 }
 
 /// How many of the connections that were asked for fit in this process's limit of open files.
 fn connections_possible(asked: usize) -> usize {
     let Ok(mut files) = limits::open_files() else { return asked };
-    if files.soft < asked as u64 {
+    let slots = asked.saturating_add(REFUSED_AT_ONCE_MAX) as u64;
+    if files.soft < slots {
         files = limits::raise_open_files().unwrap_or(files);
     }
-    if files.soft < asked as u64 {
+    if files.soft < slots {
         let (connections_max, limit) = (asked, files.soft);
         tracing::info!(
             connections_max,
@@ -159,7 +172,8 @@ fn connections_possible(asked: usize) -> usize {
             "the limit of open files bounds each shard's connections (ulimit -n)"
         );
     }
-    asked.min(usize::try_from(files.soft).unwrap_or(usize::MAX))
+    let slots = usize::try_from(files.soft).unwrap_or(usize::MAX);
+    asked.min(slots.saturating_sub(REFUSED_AT_ONCE_MAX)).max(1)
 }
 
 /// Why an engine, or its control port, did not start.
@@ -276,6 +290,8 @@ impl std::error::Error for TryPublishError {}
 pub struct Engine {
     addr: SocketAddr,
     handle: Handle,
+    /// Set by the first drain or shutdown: who looks for an engine to connect to should look elsewhere.
+    draining: Arc<AtomicBool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -303,6 +319,12 @@ impl Engine {
     #[cfg(feature = "control")]
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Whether a drain or a shutdown has begun, now and later.
+    #[cfg(feature = "control")]
+    pub(crate) fn draining(&self) -> Arc<AtomicBool> {
+        self.draining.clone()
     }
 
     /// Publishes a message, and waits while the topic's home shard is full.
@@ -367,12 +389,32 @@ impl Engine {
         ask_waiting(|tell| self.handle.try_describe(topic, tell))?
     }
 
+    /// Sends the connections away in a paced wave, so that they do not all come back, here or elsewhere, in the same
+    /// moment. The engine stops listening, tells each client when to come back, at a time of its own within `spread`,
+    /// and closes its connection with 1012 at that time. Until then everything goes on for it.
+    ///
+    /// Returns when the last connection is gone, a moment after `spread` at the latest. The engine still runs then:
+    /// publishing and in-process subscriptions work until [`Engine::shutdown`], which may come at any time. A second
+    /// drain changes nothing; it only waits.
+    ///
+    /// Must not be called from an acknowledgement, which runs on a shard's thread.
+    pub fn drain(&self, spread: Duration) {
+        self.draining.store(true, Ordering::Relaxed);
+        let start = Instant::now();
+        self.handle.drain(millis(spread));
+        let patience = spread.saturating_add(DRAIN_LATE_MAX);
+        while self.handle.connections() > 0 && start.elapsed() < patience {
+            thread::sleep(DRAIN_PAUSE);
+        }
+    }
+
     /// Ends the engine: it takes no new connections and messages, sends what was published, closes every connection
     /// with 1001, and returns when all shards have ended. What is not done after `grace` is cut off.
     ///
     /// Must not be called from an acknowledgement, which runs on a shard's thread.
     pub fn shutdown(&self, grace: Duration) {
-        self.handle.shutdown(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+        self.draining.store(true, Ordering::Relaxed);
+        self.handle.shutdown(millis(grace));
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {
             // A shard's thread does not unwind: a panic in it has ended the process.
@@ -406,6 +448,11 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.shutdown(Duration::ZERO);
     }
+}
+
+/// A time in milliseconds.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Asks a shard something, again while its inbox is full, and waits for the answer. `None` if the engine shuts down.

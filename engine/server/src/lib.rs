@@ -67,6 +67,7 @@ pub use fanfare_io::listen::ListenOptions;
 pub use fanfare_io::memory;
 pub use fanfare_wire::Kind;
 pub use fanfare_wire::key::{Key, KeyError};
+pub use fanfare_wire::origin::{OriginRule, OriginRuleError, Origins};
 pub use fanfare_wire::pattern::{PatternError, TopicPattern};
 pub use fanfare_wire::stream::Recovery;
 pub use fanfare_wire::subscribe::{Epoch, EpochError, Policy, PolicyError, Start};

@@ -39,7 +39,8 @@ impl Server {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = Config { connections_max: 64, ..config };
         let engine = Engine::builder().listen(any_port).shards(2).config(config).start().expect("it starts");
-        let control_config = ControlConfig { listen: any_port, body_bytes_max: 4096 };
+        let control_config =
+            ControlConfig { listen: any_port, body_bytes_max: 4096, ..ControlConfig::default() };
         let control = Control::start(&engine, control_config).expect("it starts");
         Self { control, engine }
     }
@@ -301,10 +302,18 @@ fn the_rest_of_the_port_answers() {
     assert_eq!(version["version"], json!(env!("CARGO_PKG_VERSION")));
     assert_eq!(version["listen"], json!(server.engine.addr().to_string()));
     let page = server.get("/");
-    assert!(
-        page.head.contains("content-type: text/html") && page.head.contains("content-security-policy:"),
-        "{page:?}"
-    );
+    for header in [
+        "content-type: text/html",
+        "content-security-policy: default-src 'none'; script-src 'sha256-",
+        "referrer-policy: no-referrer",
+        "x-frame-options: deny",
+    ] {
+        assert!(page.head.contains(header), "{header:?} is missing in {page:?}");
+    }
+    for path in ["/", "/healthz", "/metrics", "/nothing", "/topics/%01"] {
+        assert!(server.get(path).head.contains("\r\nx-content-type-options: nosniff\r\n"), "{path}");
+    }
+    assert_eq!(server.get("/readyz").json(), json!({ "status": "ok", "shards": 2 }));
     assert!(page.body.contains(&format!("content=\"{}\"", server.engine.addr().port())));
     assert_eq!(server.post("/topics/t", "text/plain", b"x").status, 200);
     let metrics = server.get("/metrics");
@@ -317,7 +326,14 @@ fn the_rest_of_the_port_answers() {
     let total = metrics.body.lines().find_map(|line| line.strip_prefix("fanfare_log_total_bytes "));
     assert!(total.is_some_and(|bytes| bytes.parse::<u64>().is_ok_and(|bytes| bytes > 0)), "{total:?}");
 
+    server.engine.drain(Duration::ZERO);
+    let ready = server.get("/readyz");
+    assert_eq!((ready.status, &ready.json()["error"]["code"]), (503, &json!("draining")));
+    assert_eq!(server.get("/healthz").status, 200, "the shards are well");
+    assert_eq!(server.post("/topics/t", "text/plain", b"x").status, 200, "publishing goes on");
+
     server.engine.shutdown(SOON);
+    assert_eq!(server.get("/readyz").status, 503);
     let health = server.get("/healthz");
     assert_eq!((health.status, &health.json()["error"]["code"]), (503, &json!("shutting_down")));
     assert_eq!(server.post("/topics/t", "text/plain", b"x").status, 503);
@@ -363,4 +379,97 @@ fn a_shard_that_does_not_take_messages_is_told_of_and_waited_for_in_bounds() {
     let reply = server.post("/topics/t", "text/plain", b"x");
     assert_eq!(reply.json(), json!({ "topic": "t", "seq": published + 2 }), "exactly those were published");
     assert_eq!(server.get("/healthz").status, 200);
+}
+
+/// A number that the control port counts of itself.
+fn counted(metrics: &str, name: &str) -> u64 {
+    let prefix = format!("fanfare_control_{name} ");
+    let value = metrics.lines().find_map(|line| line.strip_prefix(&prefix));
+    value.unwrap_or_else(|| panic!("{name} is missing in\n{metrics}")).parse().expect("a number")
+}
+
+/// Connects and says nothing.
+fn silent(addr: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(addr).expect("it listens");
+    stream.set_read_timeout(Some(2 * SOON)).expect("a timeout");
+    stream
+}
+
+/// Whatever comes until the connection ends.
+fn rest(mut stream: TcpStream) -> Vec<u8> {
+    let mut rest = Vec::new();
+    match stream.read_to_end(&mut rest) {
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => rest,
+        Err(error) => panic!("it does not end: {error}"),
+        Ok(_) => rest,
+    }
+}
+
+#[test]
+fn connections_beyond_the_limit_are_answered_and_counted() {
+    const PLACES: usize = 256;
+    let server = Server::start(Config::default());
+    let addr = server.control.addr();
+    let mut held: Vec<_> = (0..PLACES).map(|_| silent(addr)).collect();
+    for _ in 0..44 {
+        let reply = server.get("/healthz");
+        assert_eq!((reply.status, &reply.json()["error"]["code"]), (503, &json!("too_many_connections")));
+        assert!(reply.head.contains("retry-after: 1") && reply.head.contains("nosniff"), "{reply:?}");
+    }
+    // Those that were there first are served all the same.
+    let mut first = held.swap_remove(0);
+    first.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("sent");
+    let metrics = String::from_utf8(rest(first)).expect("text");
+    assert_eq!((counted(&metrics, "connections"), counted(&metrics, "refused_total")), (PLACES as u64, 44));
+
+    held.truncate(PLACES / 2);
+    let deadline = Instant::now() + SOON;
+    while server.get("/healthz").status != 200 {
+        assert!(Instant::now() < deadline, "there is room again");
+    }
+    let metrics = server.get("/metrics").body;
+    assert!(counted(&metrics, "connections") <= 1 + PLACES as u64 / 2, "{metrics}");
+    assert_eq!(counted(&metrics, "timeouts_total"), 0);
+}
+
+#[test]
+fn peers_that_are_too_slow_are_let_go_and_counted() {
+    let server = Server::start(Config::default());
+    let addr = server.control.addr();
+    let start = Instant::now();
+    // A request of which a byte comes every second, and none at all.
+    let dripping = silent(addr);
+    let mut drips = dripping.try_clone().expect("a descriptor");
+    let drips = std::thread::spawn(move || {
+        let head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: 12345678901234567890\r\n";
+        head.iter().all(|byte| {
+            std::thread::sleep(Duration::from_millis(500));
+            drips.write_all(&[*byte]).is_ok()
+        })
+    });
+    let silent_one = silent(addr);
+    // Who was answered and asks nothing more does nothing wrong, and is let go too.
+    let mut idle = silent(addr);
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
+    // One that asks again and again, and takes no answer.
+    let mut deaf = silent(addr);
+    deaf.set_write_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+    while deaf.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").is_ok() {}
+
+    assert_eq!(rest(dripping), b"");
+    assert_eq!(rest(silent_one), b"");
+    assert!(rest(idle).starts_with(b"HTTP/1.1 200 "));
+    let took = start.elapsed();
+    assert!((Duration::from_secs(9)..Duration::from_secs(20)).contains(&took), "{took:?}");
+    let deadline = Instant::now() + SOON;
+    loop {
+        let metrics = server.get("/metrics").body;
+        if counted(&metrics, "connections") == 1 {
+            assert_eq!(counted(&metrics, "timeouts_total"), 3);
+            break;
+        }
+        assert!(Instant::now() < deadline, "it holds places for nobody: {metrics}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!drips.join().expect("no panic"), "it was still writing when the connection ended");
 }

@@ -221,7 +221,10 @@ fn fanfare() {
     let local = SocketAddr::from(([127, 0, 0, 1], 0));
     let builder = Engine::builder().listen(local).shards(1).pin(false).receive_buffers(256, 4096);
     let engine = builder.start().expect("an engine");
-    let control = Control::start(&engine, ControlConfig { listen: local, body_bytes_max: 1 << 20 });
+    let control = Control::start(
+        &engine,
+        ControlConfig { listen: local, body_bytes_max: 1 << 20, ..ControlConfig::default() },
+    );
     let control = control.expect("a control port");
     for (name, subscribe, publish, topic, text) in [
         ("raw", "/ws/a", ("ws", "/pub/a"), "", true),

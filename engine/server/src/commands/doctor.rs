@@ -3,6 +3,7 @@
 use std::env;
 
 use clap::ArgMatches;
+use fanfare_core::REFUSED_AT_ONCE_MAX;
 use fanfare_io::{affinity, limits, probe};
 
 use super::Failure;
@@ -28,8 +29,9 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
 
 /// How many connections these limits and settings allow, and what to raise for more.
 fn connections(shards: usize, connections_max: usize, files: Option<limits::OpenFiles>) -> String {
-    // The engine raises the soft limit itself.
+    // The engine raises the soft limit itself, and keeps places for those that it only answers.
     let allowed = files.map_or(u64::MAX, |files| files.hard.max(files.soft));
+    let allowed = allowed.saturating_sub(REFUSED_AT_ONCE_MAX as u64);
     let each = allowed.min(connections_max as u64);
     let total = each.saturating_mul(shards as u64);
     let text = format!("Connections possible: {total} ({shards} shards with {each} each)");
@@ -51,7 +53,7 @@ mod tests {
         let files = |soft, hard| Some(limits::OpenFiles { soft, hard });
         for (connections_max, files, words) in [
             (1000, files(1024, 4096), ["2000 (2 shards with 1000 each)", "connections_max sets"]),
-            (65_536, files(1024, 4096), ["8192 (2 shards with 4096 each)", "LimitNOFILE"]),
+            (65_536, files(1024, 4096), ["8064 (2 shards with 4032 each)", "LimitNOFILE"]),
             (65_536, None, ["131072", "connections_max sets"]),
         ] {
             let text = connections(2, connections_max, files);

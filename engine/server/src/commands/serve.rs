@@ -5,10 +5,10 @@ use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::ArgMatches;
-use fanfare::control::{Control, ControlConfig};
+use fanfare::control::Control;
 use fanfare::{Engine, memory};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -41,34 +41,80 @@ async fn serve(settings: &Resolved) -> Result<(), Failure> {
         builder = builder.shards(shards);
     }
     let engine = Arc::new(builder.start().map_err(Failure::runtime)?);
-    let control_config =
-        ControlConfig { listen: settings.control, body_bytes_max: settings.control_body_bytes_max };
-    let control = Control::start(&engine, control_config).map_err(Failure::runtime)?;
+    let control = Control::start(&engine, settings.control).map_err(Failure::runtime)?;
     announce(settings, &engine, control.addr());
 
-    let name = signals.next().await;
-    let grace = Duration::from_millis(settings.shutdown_grace_ms);
-    tracing::info!(
-        signal = name,
-        grace_ms = settings.shutdown_grace_ms,
-        "shutting down; a second signal ends at once"
-    );
-    let ending = tokio::task::spawn_blocking(move || engine.shutdown(grace));
+    let stop = Stop::after(signals.next().await, settings);
+    let patience = stop.within().saturating_add(SHARDS_LATE_MAX);
+    let ending = tokio::task::spawn_blocking(move || stop.run(&engine));
     tokio::select! {
         _ = ending => {}
-        () = tokio::time::sleep(grace.saturating_add(SHARDS_LATE_MAX)) => {
+        () = tokio::time::sleep(patience) => {
             // Not through a return: the thread that waits for the shards would be waited for.
             tracing::error!("a shard does not end; the process ends without it");
             process::exit(1);
         }
-        name = signals.next() => {
-            tracing::warn!(signal = name, "ended at once");
+        signal = signals.next() => {
+            tracing::warn!(signal = signal.name(), "ended at once");
             process::exit(1);
         }
     }
     drop(control);
     tracing::info!("ended");
     Ok(())
+}
+
+/// How the engine is ended.
+struct Stop {
+    /// Over how long the connections are sent away first, if at all.
+    drain: Option<Duration>,
+    /// How long the shutdown may take; what the drain leaves of its own time comes on top.
+    grace: Duration,
+}
+
+impl Stop {
+    /// SIGTERM comes from whoever replaces the process, so clients are told to come back, in a wave; SIGINT from somebody
+    /// who waits at a terminal.
+    fn after(signal: Asked, settings: &Resolved) -> Self {
+        let (drain_ms, grace_ms) = (settings.drain_ms, settings.shutdown_grace_ms);
+        let drain = (signal == Asked::Terminate).then_some(Duration::from_millis(drain_ms));
+        let signal = signal.name();
+        match drain {
+            Some(_) => tracing::info!(signal, drain_ms, grace_ms, "draining; a second signal ends at once"),
+            None => tracing::info!(signal, grace_ms, "shutting down; a second signal ends at once"),
+        }
+        Self { drain, grace: Duration::from_millis(grace_ms) }
+    }
+
+    /// The time that all of it may take.
+    fn within(&self) -> Duration {
+        self.drain.unwrap_or_default().saturating_add(self.grace)
+    }
+
+    fn run(&self, engine: &Engine) {
+        let start = Instant::now();
+        if let Some(spread) = self.drain {
+            engine.drain(spread);
+            tracing::info!("shutting down");
+        }
+        engine.shutdown(self.within().saturating_sub(start.elapsed()));
+    }
+}
+
+/// Which signal asked for an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Interrupt,
+    Terminate,
+}
+
+impl Asked {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+        }
+    }
 }
 
 /// The signals that ask for an end.
@@ -82,11 +128,11 @@ impl Signals {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    /// The name of the next one.
-    async fn next(&mut self) -> &'static str {
+    /// Waits for the next one.
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => Asked::Interrupt,
+            _ = self.terminate.recv() => Asked::Terminate,
         }
     }
 }

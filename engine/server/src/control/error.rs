@@ -46,6 +46,23 @@ impl ApiError {
         Self { retry_after_s: Some(1), ..error }
     }
 
+    pub(super) fn draining() -> Self {
+        let message = "The engine is draining: it takes no new connections.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", message)
+    }
+
+    pub(super) fn too_many_connections() -> Self {
+        let message = "The control port has as many connections as control_connections_max allows.";
+        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", message);
+        Self { retry_after_s: Some(1), ..error }
+    }
+
+    /// The handler panicked.
+    pub(super) fn internal() -> Self {
+        let message = "The control port failed at this request. It is a defect, and the log says where.";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+
     pub(super) fn shutting_down() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "The engine is shutting down.")
     }
@@ -123,7 +140,7 @@ pub(super) async fn not_found() -> ApiError {
     ApiError::new(
         StatusCode::NOT_FOUND,
         "not_found",
-        "There is nothing here. The control port has /, /topics, /topics/{topic}, /healthz, /metrics and /version; \
+        "There is nothing here. The control port has /, /topics, /topics/{topic}, /healthz, /readyz, /metrics and /version; \
          WebSocket clients connect to the other port.",
     )
 }

@@ -1,6 +1,7 @@
-//! `GET /healthz` and `GET /version`: whether all shards answer, and what this is.
+//! `GET /healthz`, `GET /readyz` and `GET /version`: whether all shards answer, whether to connect here, and what this is.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -41,6 +42,14 @@ pub(super) async fn healthz(State(shared): State<Shared>) -> Result<Response, Ap
         }
     }
     Ok(json_response(StatusCode::OK, &Health { status: "ok", shards: shared.handle.shards() }))
+}
+
+/// As `healthz`, and refused from the moment that a drain begins: a load balancer should send clients elsewhere.
+pub(super) async fn readyz(state: State<Shared>) -> Result<Response, ApiError> {
+    if state.draining.load(Ordering::Relaxed) {
+        return Err(ApiError::draining());
+    }
+    healthz(state).await
 }
 
 pub(super) async fn version(State(shared): State<Shared>) -> Response {

@@ -1,7 +1,8 @@
-//! `GET /metrics`: the shards' counters and the process, in the OpenMetrics text that Prometheus reads.
+//! `GET /metrics`: the counters of shards and control port, and the process, in the OpenMetrics text that Prometheus reads.
 
 use std::fmt;
 use std::fs;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::header;
@@ -17,6 +18,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::Shared;
+use super::counters::Counters;
 use super::error::ApiError;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -28,11 +30,12 @@ pub(super) async fn metrics(State(shared): State<Shared>) -> Result<Response, Ap
 }
 
 /// Everything that is exported about an engine and its process.
-pub(super) fn registry(handle: Handle) -> Registry {
+pub(super) fn registry(handle: Handle, control: Arc<Counters>) -> Registry {
     let mut registry = Registry::default();
     let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("fanfare_build", "The version that runs", build);
     registry.register_collector(Box::new(ShardCollector(handle)));
+    registry.register_collector(Box::new(ControlCollector(control)));
     registry.register_collector(Box::new(ProcessCollector));
     registry
 }
@@ -71,6 +74,23 @@ impl Collector for ShardCollector {
         ] {
             let gauge = ConstGauge::new(value as u64);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the control port counts of itself.
+#[derive(Debug)]
+struct ControlCollector(Arc<Counters>);
+
+impl Collector for ControlCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let gauge = ConstGauge::new(self.0.connections());
+        let (name, help) = ("fanfare_control_connections", "Connections to the control port being served.");
+        gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        for (name, help, value) in self.0.each() {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
         }
         Ok(())
     }
@@ -170,8 +190,6 @@ fn cpu_seconds() -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[test]
@@ -192,7 +210,8 @@ mod tests {
         let wakers: Vec<Arc<dyn fanfare_io::Wake>> = vec![Arc::new(NoWake), Arc::new(NoWake)];
         let (handle, _seats) = fanfare_core::plane(config, wakers, 1).expect("the defaults work");
         let mut out = String::new();
-        text::encode(&mut out, &registry(handle.clone())).expect("writing to a String cannot fail");
+        text::encode(&mut out, &registry(handle.clone(), Arc::default()))
+            .expect("writing to a String cannot fail");
         for number in handle.stats()[0].each() {
             let suffix = if number.kind == StatKind::Counter { "_total" } else { "" };
             for shard in 0..2 {
@@ -215,6 +234,9 @@ mod tests {
             "fanfare_fan_out_spread_seconds_bucket{le=\"0.000128\",shard=\"0\"} 0",
             "fanfare_log_total_bytes 0",
             "fanfare_process_topics 0",
+            "fanfare_control_connections 0",
+            "fanfare_control_panics_total 0",
+            "fanfare_control_restarts_total 0",
             "process_cpu_seconds_total ",
             "process_resident_memory_bytes ",
         ] {

@@ -21,6 +21,8 @@ pub(crate) enum SettingsError {
     Value { place: String, why: String },
     /// Values that do not fit together.
     Config(ConfigError),
+    /// A value that cannot work, in a sentence.
+    Unworkable(&'static str),
     /// Others can reach the address, and nobody has to authenticate.
     Exposed { key: &'static str, addr: SocketAddr },
 }
@@ -40,6 +42,7 @@ impl fmt::Display for SettingsError {
             }
             Self::Value { place, why } => write!(f, "{place}: {why}"),
             Self::Config(error) => error.fmt(f),
+            Self::Unworkable(sentence) => f.write_str(sentence),
             Self::Exposed { key, addr } => write!(
                 f,
                 "{key} is {addr}, which other machines can reach, and this version has no authentication: whoever \

@@ -7,6 +7,9 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::error::{SettingsError, nearest};
 use super::{Settings, rules};
 
+/// The keys whose value may be a list of words; as one string it has commas between them.
+const LISTS: [&str; 2] = ["policies_allowed", "origins_allowed"];
+
 /// The key of the rules.
 const RULES: &str = "topic";
 
@@ -51,7 +54,7 @@ pub(super) fn set(
 ) -> Result<(), SettingsError> {
     let refused = |why| SettingsError::Value { place: format!("{}, key {key}", place()), why };
     let value = match value {
-        DeValue::Array(words) if key == "policies_allowed" => list(words),
+        DeValue::Array(words) if LISTS.contains(&key) => list(words),
         value => scalar(value),
     };
     settings.set(key, &value.map_err(refused)?).map_err(refused)
@@ -122,6 +125,10 @@ mod tests {
             ("policy = [\"skip\"]", ["line 1", "key policy", "expected a string"]),
             ("policies_allowed = []", ["key policies_allowed", "a policy is", "skip"]),
             ("policies_allowed = [1]", ["key policies_allowed", "list of strings", "line 1"]),
+            ("origins_allowed = []", ["key origins_allowed", "origins-allowed", "line 1"]),
+            ("origins_allowed = [\"local\", 1]", ["key origins_allowed", "list of strings", "line 1"]),
+            ("origins_allowed = \"example.org\"", ["key origins_allowed", "example.org", "https://"]),
+            ("echo = 1", ["key echo", "true", "false"]),
             ("[[topics]]\nmatch = \"a\"", ["line 1", "no setting topics", "Did you mean topic?"]),
         ] {
             let error = error_of(text);

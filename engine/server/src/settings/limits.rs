@@ -13,13 +13,14 @@ macro_rules! value_name {
 }
 
 macro_rules! limits {
-    ($($(#[doc = $help:literal])+ $key:ident: $value:ty $(, named $name:literal)?;)+) => {
+    ($($(#[doc = $help:literal])+ $(#[arg($($arg:tt)+)])? $key:ident: $value:ty $(, named $name:literal)?;)+) => {
         /// Limits, policies and times; `None` where a layer says nothing.
         #[derive(clap::Args, Clone, Debug, Default)]
         pub(super) struct Limits {
             $(
                 $(#[doc = $help])+
                 #[arg(long, value_name = value_name!($($name)?), help_heading = "Limits")]
+                $(#[arg($($arg)+)])?
                 $key: Option<$value>,
             )+
         }
@@ -40,8 +41,14 @@ macro_rules! limits {
 }
 
 limits! {
-    /// Connections of one shard; one more waits in the kernel until a place is free
+    /// Connections of one shard; one more is answered with status 503
     connections_max: usize;
+    /// Connections from one address, an IPv6 one without its last 64 bits; one more gets status 429; 0 for no limit
+    connections_per_address_max: usize;
+    /// Connections of one shard whose request is not complete; one more displaces the oldest, which gets status 503
+    handshakes_max: usize;
+    /// Peers that one turn of a shard accepts
+    accept_slice: usize;
     /// Topics in the process; a publish or subscribe that needs one more is refused
     topics_max: usize;
     /// Topics that one /stream connection can be subscribed to
@@ -54,6 +61,14 @@ limits! {
     frame_bytes_max: usize;
     /// A whole message from any publisher, in bytes; a larger one is refused, over WebSocket with 1009
     message_bytes_max: usize;
+    /// The frames of one message from a client; more close the connection with 1009
+    fragments_max: usize;
+    /// Messages that one connection may publish a second; one that sends more is read from later; 0 for no limit
+    publish_rate_max: u64;
+    /// Payload bytes that one connection may publish a second; one that sends more is read from later; 0 for no limit
+    publish_bytes_rate_max: u64;
+    /// Control frames that wait for one connection; it is read from again when they are sent
+    control_frames_max: usize;
     /// Replies and control frames that wait for one connection, in bytes
     outbox_bytes_max: usize;
     /// How far a subscriber may fall behind, in bytes, before the topic's policy acts
@@ -100,6 +115,16 @@ limits! {
     idle_timeout_ms: u64;
     /// From the server's close frame until the connection is cut, in milliseconds
     close_timeout_ms: u64;
+    /// Compress messages for clients that offer permessage-deflate
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    deflate: bool, named "BOOL";
+    /// How hard to compress: 1 is fast, 9 is small
+    deflate_level: u32;
+    /// Payloads smaller than this go uncompressed, in bytes
+    deflate_bytes_min: usize;
+    /// Serve /echo, which sends messages back to their sender, for conformance tests
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    echo: bool, named "BOOL";
 }
 
 macro_rules! rule_keys {
@@ -131,15 +156,18 @@ rule_keys! {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn every_field_of_the_configuration_can_be_set() {
-        // `{:#?}` writes each field on a line of its own. The number of shards is a setting beside the limits, and rules
-        // are tables of the file.
+        // `{:#?}` writes each field on a line of its own. The number of shards and the origins are settings beside the
+        // limits, since their defaults depend on something else, and rules are tables of the file.
         let fields = format!("{:#?}", Config::default());
         let fields = fields.lines().filter_map(|line| line.trim().split_once(": ")).map(|(field, _)| field);
-        let keys: Vec<_> = Limits::defaults().into_iter().map(|(key, _)| key).collect();
-        assert_eq!(fields.filter(|field| !["shards", "rules"].contains(field)).collect::<Vec<_>>(), keys);
+        let fields = fields.filter(|field| !["shards", "origins_allowed", "rules"].contains(field));
+        let keys: BTreeSet<_> = Limits::defaults().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(fields.collect::<BTreeSet<_>>(), keys);
     }
 }

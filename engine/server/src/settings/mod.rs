@@ -26,8 +26,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _, ValueEnum};
+use fanfare::control::ControlConfig;
 use fanfare::{Config, ListenOptions, TopicRule};
 use fanfare_io::uring;
+use fanfare_wire::origin::{OriginRule, Origins};
 use tracing_subscriber::filter::Targets;
 
 pub(crate) use error::SettingsError;
@@ -35,10 +37,9 @@ use limits::Limits;
 
 /// Where WebSocket clients connect unless something else is said.
 pub(crate) const LISTEN_DEFAULT: &str = "127.0.0.1:9000";
-const CONTROL_DEFAULT: &str = "127.0.0.1:9001";
 const LOG_DEFAULT: &str = "info";
 const LOG_FORMAT_DEFAULT: &str = "human";
-const CONTROL_BODY_BYTES_MAX_DEFAULT: usize = 16 << 20;
+const DRAIN_MS_DEFAULT: u64 = 2_000;
 const SHUTDOWN_GRACE_MS_DEFAULT: u64 = 10_000;
 
 /// Everything that can be set; `None` where a layer says nothing.
@@ -72,9 +73,22 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
 
+    /// Pages that may connect, by their origin, with commas between: local (pages of this machine), same-host (pages of
+    /// the host they connect to), null, sites such as https://example.org or https://*.example.org, or * for all
+    #[arg(long, value_name = "ORIGINS", value_parser = origins)]
+    origins_allowed: Option<Origins>,
+
+    /// Connections to the control port at once; one more is answered with status 503
+    #[arg(long, value_name = "N")]
+    control_connections_max: Option<usize>,
+
     /// The body of a request to the control port, in bytes; a larger one gets status 413
     #[arg(long, value_name = "N")]
     control_body_bytes_max: Option<usize>,
+
+    /// On SIGTERM, over how long the connections are told to reconnect and closed, one after the other, in milliseconds
+    #[arg(long, value_name = "N")]
+    drain_ms: Option<u64>,
 
     /// How long a stop waits for connections to take what is theirs and close, in milliseconds
     #[arg(long, value_name = "N")]
@@ -125,10 +139,10 @@ pub(crate) enum LogFormat {
 #[derive(Debug)]
 pub(crate) struct Resolved {
     pub(crate) listen: SocketAddr,
-    pub(crate) control: SocketAddr,
+    pub(crate) control: ControlConfig,
     pub(crate) log: Targets,
     pub(crate) log_format: LogFormat,
-    pub(crate) control_body_bytes_max: usize,
+    pub(crate) drain_ms: u64,
     pub(crate) shutdown_grace_ms: u64,
     /// `None`: one shard for each core.
     pub(crate) shards: Option<usize>,
@@ -191,14 +205,18 @@ fn keys() -> Vec<String> {
 
 /// What the help says about keys that are not given.
 fn defaults() -> Vec<(&'static str, String)> {
+    let control = ControlConfig::default();
     let mut defaults = vec![
         ("listen", LISTEN_DEFAULT.to_owned()),
-        ("control", CONTROL_DEFAULT.to_owned()),
+        ("control", control.listen.to_string()),
         ("insecure", "false".to_owned()),
         ("shards", "one for each core".to_owned()),
         ("log", LOG_DEFAULT.to_owned()),
         ("log_format", LOG_FORMAT_DEFAULT.to_owned()),
-        ("control_body_bytes_max", CONTROL_BODY_BYTES_MAX_DEFAULT.to_string()),
+        ("origins_allowed", "local if listen is a loopback address, else same-host".to_owned()),
+        ("control_connections_max", control.connections_max.to_string()),
+        ("control_body_bytes_max", control.body_bytes_max.to_string()),
+        ("drain_ms", DRAIN_MS_DEFAULT.to_string()),
         ("shutdown_grace_ms", SHUTDOWN_GRACE_MS_DEFAULT.to_string()),
     ];
     let (sockets, driver) = (ListenOptions::default(), uring::Options::default());
@@ -229,16 +247,28 @@ impl Settings {
     fn check(self) -> Result<Resolved, SettingsError> {
         let listen =
             self.listen.unwrap_or_else(|| LISTEN_DEFAULT.parse().expect("the default is an address"));
-        let control =
-            self.control.unwrap_or_else(|| CONTROL_DEFAULT.parse().expect("the default is an address"));
+        let control = ControlConfig::default();
+        let control = ControlConfig {
+            listen: self.control.unwrap_or(control.listen),
+            connections_max: self.control_connections_max.unwrap_or(control.connections_max),
+            body_bytes_max: self.control_body_bytes_max.unwrap_or(control.body_bytes_max),
+        };
         if !self.insecure.unwrap_or(false) {
-            for (key, addr) in [("listen", listen), ("control", control)] {
+            for (key, addr) in [("listen", listen), ("control", control.listen)] {
                 if !is_loopback(addr.ip()) {
                     return Err(SettingsError::Exposed { key, addr });
                 }
             }
         }
-        let mut config = Config { shards: self.shards.unwrap_or(1), rules: self.rules, ..Config::default() };
+        if control.connections_max == 0 {
+            return Err(SettingsError::Unworkable("control_connections_max must be at least 1"));
+        }
+        let mut config = Config {
+            shards: self.shards.unwrap_or(1),
+            origins_allowed: self.origins_allowed.unwrap_or_else(|| origins_default(listen.ip())),
+            rules: self.rules,
+            ..Config::default()
+        };
         self.limits.apply(&mut config);
         config.check().map_err(SettingsError::Config)?;
         let (sockets, driver) = (ListenOptions::default(), uring::Options::default());
@@ -247,7 +277,7 @@ impl Settings {
             control,
             log: self.log.unwrap_or_else(|| LOG_DEFAULT.parse().expect("the default is a filter")),
             log_format: self.log_format.unwrap_or(LogFormat::Human),
-            control_body_bytes_max: self.control_body_bytes_max.unwrap_or(CONTROL_BODY_BYTES_MAX_DEFAULT),
+            drain_ms: self.drain_ms.unwrap_or(DRAIN_MS_DEFAULT),
             shutdown_grace_ms: self.shutdown_grace_ms.unwrap_or(SHUTDOWN_GRACE_MS_DEFAULT),
             shards: self.shards,
             config,
@@ -268,6 +298,19 @@ impl Settings {
 /// Whether only this machine can reach an address.
 fn is_loopback(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()
+}
+
+/// Which pages may connect unless something else is said: on loopback those of this machine; where others connect, those
+/// of the host that serves them.
+fn origins_default(listen: IpAddr) -> Origins {
+    let rule = if is_loopback(listen) { OriginRule::Local } else { OriginRule::SameHost };
+    [rule].into_iter().collect()
+}
+
+/// Reads rules with commas between them, at least one.
+fn origins(text: &str) -> Result<Origins, String> {
+    let rules = text.split(',').map(|rule| rule.trim().parse::<OriginRule>());
+    rules.collect::<Result<_, _>>().map_err(|error| error.to_string())
 }
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
@@ -319,7 +362,7 @@ mod tests {
             [("FANFARE_CONTROL", "[::1]:2"), ("FANFARE_INSECURE", "true"), ("FANFARE_LOG", "debug")];
         let resolved = layered(file, &variables, &["--listen=0.0.0.0:3"]).expect("valid settings");
         assert_eq!(resolved.listen.to_string(), "0.0.0.0:3");
-        assert_eq!(resolved.control.to_string(), "[::1]:2");
+        assert_eq!(resolved.control.listen.to_string(), "[::1]:2");
         assert_eq!(resolved.log_format, LogFormat::Json);
         assert_eq!(resolved.log.to_string(), "debug");
         assert_eq!(resolved.shards, Some(3));
@@ -375,6 +418,7 @@ mod tests {
             ("", &[("FANFARE_LOG_FORMAT", "xml")], &[], ["FANFARE_LOG_FORMAT", "human", "json"]),
             ("", &[("FANFARE_SHARD", "2")], &[], ["FANFARE_SHARD", "Did you mean", "FANFARE_SHARDS?"]),
             ("shard = 2", &[], &[], ["line 1", "no setting shard.", "Did you mean shards?"]),
+            ("", &[], &["--control-connections-max=0"], ["control_connections_max", "at least", "1"]),
             ("", &[], &["--shards=0"], ["shards", "at least", "1"]),
             ("lag_bytes_max = 99_000_000", &[], &[], ["lag_bytes_max", "at most", "log_bytes_max"]),
             ("", &[], &["--shard=1"], ["--shard", "similar", "--shards"]),
@@ -386,6 +430,33 @@ mod tests {
                 assert!(is_there, "{word:?} is missing in {error:?}");
             }
         }
+    }
+
+    #[test]
+    fn pages_may_connect_as_the_address_or_the_setting_says() {
+        let rules = |flags: &[&str], file: &str| {
+            let origins = layered(file, &[], flags).expect("valid settings").config.origins_allowed;
+            origins.rules().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        for (flags, file, expected) in [
+            (&[][..], "", "local"),
+            (&["--listen=[::1]:1"], "", "local"),
+            (&["--listen=0.0.0.0:1", "--insecure"], "", "same-host"),
+            (&["--listen=0.0.0.0:1", "--insecure"], "origins_allowed = \"local\"", "local"),
+            (&["--origins-allowed=*"], "origins_allowed = \"local\"", "*"),
+            (&[], "origins_allowed = [\"https://a.example:8443\", \"null\"]", "https://a.example:8443 null"),
+            (&["--origins-allowed", "same-host, https://*.a.example"], "", "same-host https://*.a.example"),
+        ] {
+            assert_eq!(rules(flags, file), expected, "{flags:?} {file:?}");
+        }
+    }
+
+    #[test]
+    fn switches_can_be_given_bare_or_with_a_value() {
+        let of = |flags: &[&str]| layered("", &[], flags).expect("valid settings").config;
+        assert_eq!((of(&[]).echo, of(&[]).deflate), (false, true));
+        assert_eq!((of(&["--echo"]).echo, of(&["--deflate"]).deflate), (true, true));
+        assert_eq!((of(&["--echo=true"]).echo, of(&["--deflate=false"]).deflate), (true, false));
     }
 
     #[test]
