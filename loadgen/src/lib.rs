@@ -28,6 +28,7 @@
 //! - [`search`]: runs until a gate breaks
 //! - [`calibrate`]: this program's own ceiling
 //! - [`agents`]: other machines
+//! - [`mod@echo`]: no run at all: a client for suites that test clients
 //!
 //! And what all of them use:
 //!
@@ -42,6 +43,7 @@ pub mod agents;
 pub mod calibrate;
 mod connections;
 pub mod dialect;
+pub mod echo;
 mod figures;
 pub mod gate;
 pub mod gather;

@@ -10,7 +10,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use fanfare_loadgen::options::{Cli, Command};
 
-use commands::{Exit, agent, calibrate, compare, run, search, workloads};
+use commands::{Exit, agent, calibrate, compare, echo, run, search, workloads};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Agent(options) => agent::agent(&options),
         Command::Compare(options) => compare::compare(&options),
         Command::Workloads(options) => workloads::workloads(&options),
+        Command::Echo(options) => echo::echo(&options),
     };
     exit.into()
 }

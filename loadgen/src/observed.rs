@@ -54,6 +54,9 @@ pub struct Observed {
     /// From the first packet to ready, of all connections.
     pub connect: Latency,
     pub lost: Lost,
+    pub deflated: Deflated,
+    /// How often the server told a subscriber that it restarts.
+    pub draining: u64,
     pub others: Others,
     /// When a steady subscriber received a measured message for the last time, in nanoseconds since the run's epoch.
     pub last_delivery: u64,
@@ -106,6 +109,20 @@ pub struct Lost {
     pub subscribers: u64,
     pub publishers: u64,
     pub reasons: Reasons,
+}
+
+/// What permessage-deflate did, if it was offered: from the first connection to the last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deflated {
+    /// Connections to which the server granted it.
+    pub subscribers: u64,
+    pub publishers: u64,
+    /// Messages to subscribers, and how many of them came compressed.
+    pub messages: u64,
+    pub compressed: u64,
+    /// What subscribers received in all, and what was in their messages once these were inflated.
+    pub wire_bytes: u64,
+    pub payload_bytes: u64,
 }
 
 /// Subscribers that are not steady.

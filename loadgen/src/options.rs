@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use fanfare_wire::url::WsUrl;
+
 use crate::agents::LISTEN_DEFAULT;
 use crate::payload::{Content, Sizes};
 use crate::plan::{Place, Plan, Server};
@@ -54,6 +56,10 @@ pub enum Command {
     Compare(Compare),
     /// Lists the ready workloads, or prints one of them, to run it or to begin a new one with
     Workloads(Workloads),
+    /// Answers every message with itself, for suites that test clients: a conformance client, which measures nothing
+    ///
+    /// It runs all cases of Autobahn's fuzzing server, with the connection code that runs use. The judgement is the server's.
+    Echo(Echo),
 }
 
 /// One run. The load is in the workload and the flags, the rest is about how it is run and where its figures go.
@@ -291,6 +297,34 @@ pub struct Workloads {
     pub name: Option<String>,
 }
 
+/// A conformance client.
+#[derive(Args, Clone, Debug)]
+pub struct Echo {
+    /// Where the fuzzing server is, such as ws://127.0.0.1:9001
+    #[arg(long, value_name = "URL")]
+    pub url: String,
+    /// What its reports call this client
+    #[arg(long, value_name = "NAME", default_value = "fanfare-loadgen")]
+    pub agent: String,
+    /// Give a case up when the server says nothing for so long
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = long_enough)]
+    pub silence_max: Duration,
+}
+
+impl Echo {
+    /// Whether the URL can be one.
+    ///
+    /// # Errors
+    /// What is wrong with it, in a sentence.
+    pub fn check(&self) -> Result<(), String> {
+        let url = WsUrl::parse(&self.url).map_err(|error| format!("{}: {error}", self.url))?;
+        if url.target.contains('?') {
+            return Err(format!("{}: the cases' own queries come behind this URL, so it has none", self.url));
+        }
+        Ok(())
+    }
+}
+
 fn host_and_port(text: &str) -> Result<String, String> {
     let port =
         text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse().ok());
@@ -375,7 +409,7 @@ mod tests {
     }
 
     /// For each setting: TOML, the same as flags, what it needs besides as TOML, and where it is in the plan.
-    const SETTINGS: [(&str, &str, &str, &str, &str); 41] = [
+    const SETTINGS: [(&str, &str, &str, &str, &str); 42] = [
         (
             "publish_url = 'http://h/{room}'",
             "--publish-url http://h/{room}",
@@ -420,6 +454,7 @@ mod tests {
         ("storm = '50%'", "--storm 50%", "", "/readers/returning", "50"),
         ("storm_at = '7s'", "--storm-at 7s", "storm = 1", "/readers/leaving/at/secs", "7"),
         ("recover = true", "--recover", "storm = 1", "/readers/recovers", "true"),
+        ("deflate = true", "--deflate", "", "/deflate", "true"),
         (
             "subscribe = '{\"policy\":\"skip\"}'",
             "--subscribe {\"policy\":\"skip\"}",

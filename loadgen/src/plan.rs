@@ -16,6 +16,8 @@ pub struct Plan {
     pub title: String,
     pub target: Target,
     pub dialect: Dialect,
+    /// permessage-deflate is offered: subscribers must be granted it, and publishers use it where they are.
+    pub deflate: bool,
     pub rooms: Rooms,
     pub readers: Readers,
     pub pace: Pace,

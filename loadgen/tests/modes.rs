@@ -219,6 +219,28 @@ fn every_dialect_runs() {
 }
 
 #[test]
+fn who_is_told_when_to_come_back_goes_on_then() {
+    let server = dialects::start("stream that restarts");
+    let mode = "--churn 0.1 --returning 50% --recover --drain 2s";
+    let arguments = format!("ws://{}/stream --dialect stream --topic t -n 10 {mode} {QUICK}", server.addr);
+    let report = measure(&arguments).expect("a run");
+    let returning = readers(&report, "returning");
+    assert_eq!((returning.left, returning.returned, returning.recovered), (5, 5, 5), "{report:#?}");
+    assert_eq!((returning.missing, returning.duplicate), (0, 0), "{report:#?}");
+    assert_eq!(returning.lost.to_string(), "", "{report:#?}");
+    assert_eq!(returning.delivered, 5 * MESSAGES, "{report:#?}");
+    let back_ns = Duration::from_millis(dialects::stream::BACK_AFTER_MS - 50).as_nanos() as u64;
+    assert!(returning.latency_ns.expect("times").min > back_ns, "{returning:#?}");
+    // The others do not go on anywhere.
+    assert_eq!(report.deliveries.draining_notices, 10);
+    assert_eq!(
+        report.deliveries.lost.to_string(),
+        "5 x closed with 1012 service restart (the server restarts: reconnect)"
+    );
+    assert_eq!(report.verdict, Verdict::Broken);
+}
+
+#[test]
 fn publishers_come_back_to_a_server_that_keeps_no_connection() {
     let server = dialects::start("closing raw");
     let more = format!("--publish-url http://{}/topics/x", server.addr);

@@ -6,10 +6,12 @@
 //! - `agent`: a machine for others' runs
 //! - `compare`: reports side by side
 //! - `workloads`: the ready ones
+//! - `echo`: a conformance client
 
 pub(crate) mod agent;
 pub(crate) mod calibrate;
 pub(crate) mod compare;
+pub(crate) mod echo;
 pub(crate) mod run;
 pub(crate) mod search;
 pub(crate) mod workloads;

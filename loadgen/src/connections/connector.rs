@@ -40,7 +40,7 @@ pub(crate) struct Connector {
     away: HashSet<usize>,
     /// Those of them that may be begun again.
     back: VecDeque<usize>,
-    /// Those that could not come back, and not before when they try again, the earliest first.
+    /// Those that could not come back or were told when to, and not before when they try that, the earliest first.
     retries: VecDeque<(usize, u64)>,
     begun: u64,
     ready: u64,
@@ -151,7 +151,7 @@ impl Connector {
         self.progress_at = now;
         if self.away.contains(&number) {
             self.refused.add(reason);
-            self.retries.push_back((number, now + RETRY_NS));
+            self.again_at(number, now + RETRY_NS);
         }
     }
 
@@ -173,6 +173,12 @@ impl Connector {
     /// A connection that left may be begun again.
     pub(crate) fn again(&mut self, number: usize) {
         self.back.push_back(number);
+    }
+
+    /// The same, but not before that time.
+    pub(crate) fn again_at(&mut self, number: usize, not_before: u64) {
+        let place = self.retries.partition_point(|&(_, other)| other <= not_before);
+        self.retries.insert(place, (number, not_before));
     }
 
     pub(crate) fn ready(&self) -> u64 {
@@ -298,6 +304,20 @@ mod tests {
         // Another one is not held up by that, and it counts from when it left.
         assert_eq!(connector.is_ready(1, 2300 + RETRY_NS), 300 + RETRY_NS);
         assert!(!connector.is_any_away() && connector.is_done());
+    }
+
+    #[test]
+    fn whoever_was_told_when_to_come_back_comes_then_and_in_that_order() {
+        let mut connector = connector(3, 9, None);
+        next(&mut connector, [1000; 4]);
+        (0..4).for_each(|number| assert_eq!(connector.is_ready(number, 1010), 10));
+        for (number, not_before) in [(0, 5000), (1, 3000), (2, 4000)] {
+            connector.leaves(number, 2000);
+            connector.again_at(number, not_before);
+        }
+        assert_eq!((connector.wake_at(2000), connector.is_done()), (Some(3000), false));
+        assert_eq!(next(&mut connector, [2999, 3000, 3999]), [None, Some(1), None]);
+        assert_eq!(next(&mut connector, [5000; 3]), [Some(2), Some(0), None]);
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use fanfare_io::uring::Bytes;
 use fanfare_io::{ConnId, Driver, ReceiveEnd};
 use fanfare_wire::close::{self, CloseCode};
-use fanfare_wire::decode::{Decoder, Event};
+use fanfare_wire::decode::{CloseFrame, Decoder, Event, Rules};
+use fanfare_wire::deflate::Granted;
 use fanfare_wire::frame::{self, Opcode};
 use fanfare_wire::handshake::HeadLimits;
 use fanfare_wire::handshake::client::{ClientHandshake, Response};
 
 use super::posting::Posting;
-use super::{Audience, Connections, parse};
+use super::{Audience, Connections, deflate, parse};
 use crate::dialect::{Frames, Heard, Resumed, Role, Session};
 use crate::plan::{Reader, Target};
 
@@ -18,6 +19,11 @@ const HEARTBEAT_TURNS: u64 = 64;
 
 /// How much one publisher hands over in one turn. More is stamped and sent in the next turn.
 const TURN_BYTES_MAX: usize = 64 * 1024;
+
+/// What publishers compress, where the server grants that. Smaller messages hardly shrink.
+const COMPRESS_BYTES_MIN: usize = 512;
+
+const NOT_GRANTED: &str = "the server does not grant permessage-deflate, which --deflate asks for";
 
 /// What a connection is for, with its number among those of its kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,13 +73,17 @@ pub(super) struct Connection {
     pub(super) part: Part,
     pub(super) stage: Stage,
     decoder: Decoder,
+    /// What the server granted of permessage-deflate.
+    granted: Option<Granted>,
+    /// When the server that restarts wants it back, in the driver's time.
+    pub(super) back_at: Option<u64>,
     /// `None` when every message is a payload.
     pub(super) session: Option<Box<dyn Session>>,
 }
 
 impl Connection {
     pub(super) fn new(part: Part, stage: Stage, session: Option<Box<dyn Session>>) -> Self {
-        Self { part, stage, decoder: Decoder::default(), session }
+        Self { part, stage, decoder: Decoder::default(), granted: None, back_at: None, session }
     }
 }
 
@@ -116,7 +126,8 @@ impl Connections {
         if let Some(position) = resumes_at {
             url.target = dialect.resumed_target(&url.target, position);
         }
-        let handshake = ClientHandshake::new(&url, self.random.nonce(), dialect.subprotocols(), &[]);
+        let headers = if self.plan.deflate { &[deflate::HEADER][..] } else { &[] };
+        let handshake = ClientHandshake::new(&url, self.random.nonce(), dialect.subprotocols(), headers);
         let handshake = handshake.expect("a dialect's subprotocols are tokens");
         self.outbox.line(conn).extend_from_slice(handshake.request());
         let stage = Stage::Upgrading(Box::new(Upgrade { handshake, head: Vec::new() }));
@@ -144,6 +155,9 @@ impl Connections {
             self.table[conn.index()]
         {
             self.bytes += len as u64;
+            if self.plan.deflate {
+                self.deflated.wire_bytes += len as u64;
+            }
             if self.readings.is_slow_now() && self.reader(subscriber) == Reader::Slow {
                 self.has_read_slowly(conn, len, now);
             }
@@ -168,7 +182,18 @@ impl Connections {
         upgrade.head.extend_from_slice(bytes);
         match upgrade.handshake.read_response(&upgrade.head, &HeadLimits::default()) {
             Ok(None) => None,
-            Ok(Some((Response::Accepted { headers, .. }, used))) => {
+            Ok(Some((Response::Accepted { headers, deflate, .. }, used))) => {
+                match (deflate, connection.part) {
+                    (Some(_), Part::Subscriber(_)) => self.deflated.subscribers += 1,
+                    (Some(_), Part::Publisher(_)) => self.deflated.publishers += 1,
+                    // What it then receives is not what was to be measured.
+                    (None, Part::Subscriber(_)) if self.plan.deflate => {
+                        self.refused(conn, NOT_GRANTED.to_owned());
+                        return None;
+                    }
+                    (None, _) => {}
+                }
+                connection.granted = deflate;
                 connection.stage = Stage::Joining;
                 let mut hearing = Hearing::of(connection);
                 match &mut connection.session {
@@ -242,11 +267,25 @@ impl Connections {
         now: u64,
         audience: &mut impl Audience,
     ) -> Option<End> {
+        let granted = self.table[conn.index()].as_ref()?.granted;
+        let rules = Rules { compressed: granted.is_some(), ..self.rules };
         loop {
             let connection = self.table[conn.index()].as_mut()?;
             let mut hearing = Hearing::of(connection);
-            match connection.decoder.next(&self.rules, &mut input) {
+            let said = match connection.decoder.next(&rules, &mut input) {
+                Ok(Some(Event::Compressed { text, payload })) => {
+                    let inflated = self.inflation.inflate(text, payload);
+                    self.deflated.compressed += u64::from(hearing.receiver.is_some());
+                    inflated.map(|payload| Some(Event::Message { text, payload }))
+                }
+                said => said.map_err(|error| (error.close_code(), error.reason())),
+            };
+            match said {
                 Ok(Some(Event::Message { text, payload })) => {
+                    if granted.is_some() && hearing.receiver.is_some() {
+                        self.deflated.messages += 1;
+                        self.deflated.payload_bytes += payload.len() as u64;
+                    }
                     let mut hear = |heard: Heard<'_>| hearing.hear(heard, now, audience);
                     let Some(session) = &mut connection.session else {
                         hear(Heard::Message(payload));
@@ -261,7 +300,6 @@ impl Connections {
                         return Some(end);
                     }
                 }
-                Ok(Some(Event::Compressed { .. })) => unreachable!("compression was not agreed on"),
                 // Nothing here sends Ping frames.
                 Ok(Some(Event::Pong(payload))) => {
                     if let Some(session) = &mut connection.session {
@@ -277,14 +315,11 @@ impl Connections {
                     frame::write(self.outbox.line(conn), Opcode::Pong, true, payload, key);
                 }
                 Ok(Some(Event::Close(frame))) => {
-                    let reason = match frame {
-                        Some(frame) if frame.reason.is_empty() => format!("closed with {}", frame.code),
-                        Some(frame) => format!("closed with {} ({})", frame.code, frame.reason),
-                        None => "closed without a code".to_owned(),
-                    };
-                    return Some(End { reply: frame.map_or(CloseCode::NORMAL, |frame| frame.code), reason });
+                    let reply = frame.map_or(CloseCode::NORMAL, |frame| frame.code);
+                    return Some(End { reply, reason: closed_with(frame) });
                 }
-                Err(error) => return Some(End { reply: error.close_code(), reason: error.to_string() }),
+                Ok(Some(Event::Compressed { .. })) => unreachable!("it is a message by now"),
+                Err((reply, reason)) => return Some(End { reply, reason: reason.to_owned() }),
             }
         }
     }
@@ -304,6 +339,12 @@ impl Connections {
             let after_ns = self.connector.since_left(subscriber, now);
             audience.caught_up(subscriber, after_ns, now);
         }
+        if let (Some(after_ms), Some(_)) = (hearing.draining, hearing.receiver) {
+            self.draining += 1;
+            if let Some(connection) = &mut self.table[conn.index()] {
+                connection.back_at = Some(now.saturating_add(after_ms.saturating_mul(1_000_000)));
+            }
+        }
         hearing.refusal.map(|reason| End { reply: CloseCode::NORMAL, reason })
     }
 
@@ -312,14 +353,19 @@ impl Connections {
         let Some(conn) = self.publishers[publisher] else { return false };
         let Some(connection) = &mut self.table[conn.index()] else { return false };
         let line = self.outbox.line(conn);
-        match (&mut connection.stage, &mut connection.session) {
-            (Stage::Posting(posting), _) => posting.publish(payload, self.plan.text, line),
-            (_, Some(session)) => session.publish(payload, &mut Frames::new(line, &mut self.random)),
-            (_, None) => {
-                let opcode = if self.plan.text { Opcode::Text } else { Opcode::Binary };
-                frame::write(line, opcode, true, payload, Some(self.random.mask()));
+        if let Stage::Posting(posting) = &mut connection.stage {
+            posting.publish(payload, self.plan.text, line);
+        } else {
+            let compressor = connection.granted.and_then(|granted| self.compressors.get(granted));
+            let frames = Frames::new(line, &mut self.random);
+            let mut frames = frames.compressing_from(COMPRESS_BYTES_MIN, compressor);
+            match &mut connection.session {
+                Some(session) => session.publish(payload, &mut frames),
+                None if self.plan.text => frames.text_of(&[payload]),
+                None => frames.binary(payload),
             }
         }
+        let line = self.outbox.line(conn);
         let has_room = line.len() < TURN_BYTES_MAX;
         has_room && !matches!(&connection.stage, Stage::Posting(posting) if !posting.may_publish())
     }
@@ -349,9 +395,12 @@ impl Connections {
         match self.stage(conn) {
             Some(Stage::Open) => {
                 close::write(self.outbox.line(conn), end.reply, "", Some(self.random.mask()));
-                self.lose(conn, end.reason, audience);
+                let returns = self.departs_as_told(conn, audience);
+                if !returns {
+                    self.lose(conn, end.reason, audience);
+                }
                 if let Some(connection) = &mut self.table[conn.index()] {
-                    connection.stage = Stage::Leaving { returns: false };
+                    connection.stage = Stage::Leaving { returns };
                 }
             }
             Some(Stage::Joining) => self.refused(conn, end.reason),
@@ -397,8 +446,14 @@ impl Connections {
             }
             Some(Stage::Joining) => self.refused(conn, reason),
             Some(Stage::Open) => {
-                self.lose(conn, reason, audience);
+                let returns = self.departs_as_told(conn, audience);
+                if !returns {
+                    self.lose(conn, reason, audience);
+                }
                 self.close(conn);
+                if let (true, Some(connection)) = (returns, &mut self.table[conn.index()]) {
+                    connection.stage.will_return();
+                }
             }
             Some(Stage::Posting(_)) if !is_error => self.posted(conn, None, audience),
             Some(Stage::Posting(_)) => {
@@ -412,6 +467,20 @@ impl Connections {
                 self.close(conn);
             }
             Some(Stage::Closing { .. }) | None => {}
+        }
+    }
+
+    /// The server ends an open connection. A subscriber that can go on where it is, and that was told when to come back,
+    /// leaves as if by itself; for others this is a loss. Says which it is.
+    fn departs_as_told(&mut self, conn: ConnId, audience: &mut impl Audience) -> bool {
+        match self.table[conn.index()] {
+            Some(Connection { part: Part::Subscriber(subscriber), back_at: Some(_), .. })
+                if self.plan.readers.recovers && self.reader(subscriber) == Reader::Returning =>
+            {
+                self.departs(conn, subscriber, audience);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -442,6 +511,8 @@ struct Hearing {
     is_ready: bool,
     resumed: Option<Resumed>,
     has_caught_up: bool,
+    /// The server restarts, and wants the client back after so many milliseconds.
+    draining: Option<u64>,
     refusal: Option<String>,
 }
 
@@ -453,7 +524,7 @@ impl Hearing {
             Part::Subscriber(subscriber) if !connection.stage.returns() => Some(subscriber),
             Part::Subscriber(_) | Part::Publisher(_) => None,
         };
-        Self { receiver, is_ready: false, resumed: None, has_caught_up: false, refusal: None }
+        Self { receiver, is_ready: false, resumed: None, has_caught_up: false, draining: None, refusal: None }
     }
 
     #[inline]
@@ -465,6 +536,7 @@ impl Hearing {
             (Heard::Ready, _) => self.is_ready = true,
             (Heard::Resumed(resumed), _) => self.resumed = Some(resumed),
             (Heard::CaughtUp, _) => self.has_caught_up = true,
+            (Heard::Draining(after_ms), _) => self.draining = Some(after_ms),
             (Heard::Refused(reason), _) => self.refusal = Some(reason),
         }
     }
@@ -476,8 +548,18 @@ struct End {
     reason: String,
 }
 
+/// How the server closed, in a line.
+fn closed_with(frame: Option<CloseFrame<'_>>) -> String {
+    let Some(CloseFrame { code, reason }) = frame else { return "closed without a code".to_owned() };
+    let name = if code == CloseCode::RESTART { " service restart" } else { "" };
+    match reason {
+        "" => format!("closed with {code}{name}"),
+        reason => format!("closed with {code}{name} ({reason})"),
+    }
+}
+
 /// A refusal in a line.
-fn refusal(status: u16, body: &[u8]) -> String {
+pub(super) fn refusal(status: u16, body: &[u8]) -> String {
     let body = String::from_utf8_lossy(body);
     match body.lines().next() {
         Some(line) if !line.trim().is_empty() => format!("status {status}: {}", line.trim()),

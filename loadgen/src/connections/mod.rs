@@ -4,9 +4,13 @@
 //! - `lifecycle`: what becomes of one: handshake, dialect, messages, end
 //! - `reading`: those that stop reading, and read again
 //! - `posting`, with `http`: publishers that POST
+//! - `echo`: a connection of its own that answers what it hears
+//! - `deflate`: messages that are compressed on their way
 //! - `outbox`: bytes on their way out
 
 mod connector;
+mod deflate;
+mod echo;
 mod http;
 mod lifecycle;
 mod outbox;
@@ -26,16 +30,18 @@ use fanfare_wire::url::WsUrl;
 
 use crate::dialect::{Position, Resumed};
 use crate::latency::Latency;
-use crate::observed::Lost;
+use crate::observed::{Deflated, Lost};
 use crate::party::Share;
 use crate::plan::{Plan, Reader, Target};
 use crate::random::Random;
+use deflate::{Compressors, Inflation};
 use lifecycle::{Connection, Stage};
 use outbox::Outbox;
 use posting::Unanswered;
 use reading::Readings;
 
 pub(crate) use connector::{Connector, sources};
+pub(crate) use echo::{Answer, EchoClient};
 
 /// Messages of other publishers on the same topic may be larger than ours.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -72,11 +78,16 @@ pub(crate) struct Connections {
     /// How many connections the driver holds.
     alive: usize,
     rules: Rules,
+    inflation: Inflation,
+    compressors: Compressors,
     connector: Connector,
     readings: Readings,
     /// Where those stood that left last, if they go on from there.
     positions: HashMap<usize, Position>,
     lost: Lost,
+    deflated: Deflated,
+    /// How often the server told a subscriber that it restarts.
+    draining: u64,
     /// From a connection's first packet to ready.
     connect: Latency,
     /// Bytes that subscribers received since this was asked last.
@@ -123,9 +134,13 @@ impl Connections {
                 fragments_max: u32::MAX,
                 compressed: false,
             },
+            inflation: Inflation::default(),
+            compressors: Compressors::default(),
             readings: Readings::default(),
             positions: HashMap::new(),
             lost: Lost::default(),
+            deflated: Deflated::default(),
+            draining: 0,
             connect: Latency::default(),
             bytes: 0,
             unanswered: Unanswered::default(),
@@ -154,6 +169,16 @@ impl Connections {
     /// Connections that ended, though nobody here asked for that.
     pub(crate) fn lost(&self) -> &Lost {
         &self.lost
+    }
+
+    /// What permessage-deflate did until now, if it was offered.
+    pub(crate) fn deflated(&self) -> Deflated {
+        self.deflated
+    }
+
+    /// How often the server told a subscriber that it restarts.
+    pub(crate) fn draining(&self) -> u64 {
+        self.draining
     }
 
     pub(crate) fn connect_latency(&self) -> &Latency {
@@ -227,19 +252,8 @@ impl Connections {
 
     /// A subscriber that returns leaves: with a closing handshake, or without a word. Does nothing if it is not there.
     pub(crate) fn send_away(&mut self, subscriber: usize, politely: bool, audience: &mut impl Audience) {
-        let Some(conn) = self.subscribers[subscriber].take() else { return };
-        let now = self.driver.now();
-        if self.plan.readers.recovers {
-            // What comes after this is not heard any more.
-            let session =
-                self.table[conn.index()].as_ref().and_then(|connection| connection.session.as_ref());
-            match session.and_then(|session| session.position()) {
-                Some(position) => self.positions.insert(subscriber, position),
-                None => self.positions.remove(&subscriber),
-            };
-        }
-        self.connector.leaves(subscriber, now);
-        audience.left(subscriber);
+        let Some(conn) = self.subscribers[subscriber] else { return };
+        self.departs(conn, subscriber, audience);
         if politely {
             self.leave(conn)
         } else {
@@ -249,6 +263,22 @@ impl Connections {
         if let Some(connection) = &mut self.table[conn.index()] {
             connection.stage.will_return();
         }
+    }
+
+    /// A subscriber that returns leaves, and is where it is now.
+    pub(super) fn departs(&mut self, conn: ConnId, subscriber: usize, audience: &mut impl Audience) {
+        self.subscribers[subscriber] = None;
+        if self.plan.readers.recovers {
+            // What comes after this is not heard any more.
+            let session =
+                self.table[conn.index()].as_ref().and_then(|connection| connection.session.as_ref());
+            match session.and_then(|session| session.position()) {
+                Some(position) => self.positions.insert(subscriber, position),
+                None => self.positions.remove(&subscriber),
+            };
+        }
+        self.connector.leaves(subscriber, self.driver.now());
+        audience.left(subscriber);
     }
 
     /// Sends what is to be sent, waits, and handles what happened.
@@ -291,10 +321,14 @@ impl Connections {
         self.outbox.reset(conn);
         self.readings.forget(conn);
         self.alive -= 1;
-        if let Some(Connection { part, stage, .. }) = self.table[conn.index()].take()
+        if let Some(Connection { part, stage, back_at, .. }) = self.table[conn.index()].take()
             && stage.returns()
         {
-            self.connector.again(self.number(part));
+            let number = self.number(part);
+            match back_at {
+                Some(back_at) => self.connector.again_at(number, back_at),
+                None => self.connector.again(number),
+            }
         }
     }
 

@@ -82,6 +82,8 @@ pub enum Heard<'a> {
     Resumed(Resumed),
     /// A session that goes on where another one left has got all that had been published until it was ready.
     CaughtUp,
+    /// The server restarts: it ends the connection soon, and the client should be back after so many milliseconds.
+    Draining(u64),
     /// The server does not let this connection do what it is for, and why.
     Refused(String),
 }

@@ -4,7 +4,7 @@
 //! takes a body as it is. It tells where a subscription begins in the handshake's answer, and says what it leaves out
 //! in Pong frames; other servers do neither.
 
-use fanfare_wire::notice::Notice;
+use fanfare_wire::notice::{Notice, parse_draining_words};
 
 use super::follower::{Begun, Follower};
 use super::post::{BodyPoster, Poster};
@@ -87,6 +87,8 @@ impl Session for RawSession {
     fn hear_pong(&mut self, payload: &[u8], heard: &mut dyn FnMut(Heard<'_>)) {
         if let Some(notice) = Notice::parse_words(payload) {
             self.follower.notice(notice, false, heard);
+        } else if let Some(reconnect_after_ms) = parse_draining_words(payload) {
+            heard(Heard::Draining(reconnect_after_ms));
         }
     }
 

@@ -91,6 +91,7 @@ struct Incoming<'a> {
     seq: Option<u64>,
     from: Option<u64>,
     to: Option<u64>,
+    reconnect_after_ms: Option<u64>,
     #[serde(borrow)]
     topics: Option<&'a RawValue>,
 }
@@ -171,6 +172,7 @@ impl StreamSession {
                 Some(notice) => self.follower.notice(notice, true, heard),
                 None => heard(Heard::Gap(None)),
             },
+            Some("draining") => heard(Heard::Draining(incoming.reconnect_after_ms.unwrap_or(0))),
             Some("subscribe" | "pong") if incoming.id.is_some_and(|id| id.get() == ID) && !self.is_ready => {
                 self.is_ready = true;
                 if self.role == Role::Subscriber {

@@ -1,6 +1,6 @@
 //! Putting together what parts of a run observed: counts are added, histograms merged, and no percentile is averaged.
 
-use crate::observed::{Clock, Counts, Ended, Lost, Observed, Others};
+use crate::observed::{Clock, Counts, Deflated, Ended, Lost, Observed, Others};
 
 impl Observed {
     /// Adds what another part of the run observed.
@@ -9,6 +9,8 @@ impl Observed {
         self.clock.merge(&other.clock);
         self.connect.merge(&other.connect);
         self.lost.merge(&other.lost);
+        self.deflated.merge(&other.deflated);
+        self.draining += other.draining;
         self.others.merge(&other.others);
         self.last_delivery = self.last_delivery.max(other.last_delivery);
         self.enters += other.enters;
@@ -46,6 +48,17 @@ impl Lost {
         self.subscribers += other.subscribers;
         self.publishers += other.publishers;
         self.reasons.merge(&other.reasons);
+    }
+}
+
+impl Deflated {
+    fn merge(&mut self, other: &Self) {
+        self.subscribers += other.subscribers;
+        self.publishers += other.publishers;
+        self.messages += other.messages;
+        self.compressed += other.compressed;
+        self.wire_bytes += other.wire_bytes;
+        self.payload_bytes += other.payload_bytes;
     }
 }
 
@@ -139,6 +152,15 @@ mod tests {
             clock: Clock { negative: base + 11, worst_ns: base + 12 },
             connect: latency(base),
             lost: Lost { subscribers: base + 13, publishers: base + 14, reasons: reasons("closed") },
+            deflated: Deflated {
+                subscribers: base + 28,
+                publishers: base + 29,
+                messages: base + 30,
+                compressed: base + 31,
+                wire_bytes: base + 32,
+                payload_bytes: base + 33,
+            },
+            draining: base + 34,
             others: Others {
                 stalled: ended(20),
                 slow: ended(30),

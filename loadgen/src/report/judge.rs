@@ -6,8 +6,8 @@ use crate::plan::Plan;
 use crate::report::environment::public;
 use crate::report::seen::{RunSeen, Sample};
 use crate::report::{
-    Clocks, Connect, Cost, Deliveries, FORMAT, Histograms, Messages, Parameters, ReadersReport, Report,
-    Verdict, verdict,
+    Clocks, Connect, Cost, Deflate, Deliveries, FORMAT, Histograms, Messages, Parameters, ReadersReport,
+    Report, Verdict, verdict,
 };
 
 /// Less processor time than this is not shared out.
@@ -42,6 +42,7 @@ impl Report {
                 complete: gathered.complete(),
             },
             deliveries: deliveries(plan, seen),
+            deflate: plan.deflate.then(|| deflate(gathered.total())),
             latency_ns: histograms.spectra(),
             readers: readers(gathered.total()),
             cost: cost(seen),
@@ -68,6 +69,7 @@ fn parameters(plan: &Plan, seen: &RunSeen) -> Parameters {
         subscribers: rooms.subscribers,
         publishers: rooms.publishers,
         recover: plan.readers.recovers,
+        deflate: plan.deflate,
         schedule: schedule.words(),
         messages_per_second: schedule.messages_per_second(),
         content: plan.content.words(),
@@ -133,6 +135,19 @@ fn deliveries(plan: &Plan, seen: &RunSeen) -> Deliveries {
         subscribers_lost: total.lost.subscribers,
         publishers_lost: total.lost.publishers,
         lost: total.lost.reasons.clone(),
+        draining_notices: total.draining,
+    }
+}
+
+fn deflate(total: &Observed) -> Deflate {
+    let deflated = &total.deflated;
+    Deflate {
+        subscribers_granted: deflated.subscribers,
+        publishers_granted: deflated.publishers,
+        messages: deflated.messages,
+        compressed_messages: deflated.compressed,
+        wire_bytes: deflated.wire_bytes,
+        payload_bytes: deflated.payload_bytes,
     }
 }
 

@@ -85,6 +85,9 @@ pub struct Report {
     pub connect: Connect,
     pub messages: Messages,
     pub deliveries: Deliveries,
+    /// `null` if permessage-deflate was not offered.
+    #[serde(default)]
+    pub deflate: Option<Deflate>,
     pub latency_ns: Spectra,
     /// Only the kinds of subscribers that the run has.
     pub readers: Vec<ReadersReport>,
@@ -136,6 +139,9 @@ pub struct Parameters {
     /// Whether those that came back were to go on where they had left.
     #[serde(default)]
     pub recover: bool,
+    /// Whether permessage-deflate was offered.
+    #[serde(default)]
+    pub deflate: bool,
     /// The schedule in words, such as `constant 1000/s`.
     pub schedule: String,
     pub messages_per_second: f64,
@@ -192,6 +198,24 @@ pub struct Deliveries {
     pub subscribers_lost: u64,
     pub publishers_lost: u64,
     pub lost: Reasons,
+    /// How often the server told a subscriber that it restarts.
+    #[serde(default)]
+    pub draining_notices: u64,
+}
+
+/// What permessage-deflate did, from the first connection to the last.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Deflate {
+    /// Connections to which the server granted it; each time, where they come back.
+    pub subscribers_granted: u64,
+    pub publishers_granted: u64,
+    /// Messages to subscribers, and how many of them came compressed.
+    pub messages: u64,
+    pub compressed_messages: u64,
+    /// What subscribers received, frame headers and all.
+    pub wire_bytes: u64,
+    /// What was in their messages once these were inflated.
+    pub payload_bytes: u64,
 }
 
 /// Of each delivery: `response`, `service`. Of each message: the others.

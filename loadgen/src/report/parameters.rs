@@ -40,6 +40,7 @@ pub(crate) fn parameters(report: &Report) -> Vec<Parameter> {
         ("content", Kind::Workload, run.content.clone()),
         ("mean payload", Kind::Workload, Unit::Bytes.quantity(run.mean_bytes).to_string()),
         ("message type", Kind::Workload, if run.text { "text" } else { "binary" }.to_owned()),
+        ("permessage-deflate", Kind::Workload, if run.deflate { "offered" } else { "" }.to_owned()),
         ("measured time", Kind::Workload, Unit::Seconds.quantity(run.seconds).to_string()),
         ("messages, warm-up", Kind::Workload, grouped(run.messages_warmup)),
         ("messages, measured", Kind::Workload, grouped(run.messages_measured)),

@@ -9,7 +9,7 @@ use crate::gate::Gate;
 use crate::latency::Spectrum;
 use crate::printable::printable_line;
 use crate::report::units::Unit;
-use crate::report::{MachineClock, ReadersReport, Report, Row, Verdict, plot};
+use crate::report::{Deflate, MachineClock, ReadersReport, Report, Row, Verdict, plot};
 
 const WIDTH: usize = 100;
 
@@ -300,7 +300,29 @@ fn deliveries(page: &mut Page<'_, '_>, report: &Report) -> fmt::Result {
     if deliveries.lost.total() > 0 {
         page.row("lost connections", &deliveries.lost.to_string())?;
     }
-    Ok(())
+    if deliveries.draining_notices > 0 {
+        let notices = plural(deliveries.draining_notices, "notice");
+        page.row("draining", &format!("{notices} that the server restarts"))?;
+    }
+    match &report.deflate {
+        Some(deflate) => self::deflate(page, deflate, report.run.publishers as u64),
+        None => Ok(()),
+    }
+}
+
+/// What compression was granted, and what came of it.
+fn deflate(page: &mut Page<'_, '_>, deflate: &Deflate, publishers: u64) -> fmt::Result {
+    let share = deflate.wire_bytes as f64 * 100.0 / deflate.payload_bytes.max(1) as f64;
+    let came = format!(
+        "{} of {} came compressed; granted to {} of {}",
+        grouped(deflate.compressed_messages),
+        plural(deflate.messages, "message"),
+        grouped(deflate.publishers_granted),
+        plural(publishers, "publisher"),
+    );
+    page.row("deflate", &came)?;
+    let (wire, payloads) = (bytes(deflate.wire_bytes), bytes(deflate.payload_bytes));
+    page.row("", &format!("{wire} received for {payloads} of payloads ({} %)", percent(share)))
 }
 
 /// Those that are not 0, or nothing.
@@ -517,7 +539,7 @@ fn put(lines: &mut [String], word: &[char], used: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observed::{Ended, Flight, Interval, Observed};
+    use crate::observed::{Deflated, Ended, Flight, Interval, Observed};
     use crate::process::Usage;
     use crate::random::Random;
     use crate::reasons::Reasons;
@@ -530,6 +552,7 @@ mod tests {
     fn full() -> Report {
         let plan = fixture::plan_with(|plan| {
             plan.title = "market data".to_owned();
+            plan.deflate = true;
             plan.gates = ["p99<5ms", "last.p99<20ms", "missing==0", "all_back<2s"]
                 .map(|gate| gate.parse().expect("a gate"))
                 .to_vec();
@@ -598,6 +621,15 @@ mod tests {
         total.enters = 4_000;
         total.cpu_ns = 300_000_000;
         (1..14).for_each(|i| total.connect.record(i * 100_000));
+        total.draining = 4;
+        total.deflated = Deflated {
+            subscribers: 10,
+            publishers: 2,
+            messages: 100_000,
+            compressed: 80_000,
+            wire_bytes: 3 << 20,
+            payload_bytes: 12 << 20,
+        };
         total.clock.negative = 4;
         total.clock.worst_ns = 12_345;
         let mut lost = Reasons::default();
@@ -654,6 +686,9 @@ mod tests {
             "  complete          10 000 messages (100 %) seen to reach every subscriber",
             "  faults            12 missing; 3 subscribers affected",
             "  foreign           2 messages of other runs on this topic",
+            "  draining          4 notices that the server restarts",
+            "  deflate           80 000 of 100 000 messages came compressed; granted to 2 of 3 publishers",
+            "                    3.00 MiB received for 12.0 MiB of payloads (25.0 %)",
             "  measured by       1 worker, 2 cores of A CPU",
             "  server                         3.66 us                 4 %             0.00366            7.00 MiB",
             "  this program                   2.68 us                20 %              0.0357                   -",

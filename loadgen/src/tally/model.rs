@@ -145,6 +145,7 @@ impl Model {
             Heard::Ready => is_ready = true,
             Heard::Resumed(how) => resumed = Some(how),
             Heard::CaughtUp => has_caught_up = true,
+            Heard::Draining(_) => unreachable!("nobody restarts"),
             Heard::Refused(reason) => panic!("{reason}"),
         });
         if is_ready && self.tally.subscribers[subscriber].is_away {

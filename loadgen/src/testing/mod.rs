@@ -24,6 +24,7 @@ pub(crate) fn plan(subscribers: usize, publishers: usize, rooms: usize) -> Plan 
         title: "a test".to_owned(),
         target: Target { subscribe: url.clone(), publish: url, topic: "room-{room}".to_owned() },
         dialect: Dialect::Raw,
+        deflate: false,
         rooms: Rooms { count: rooms, subscribers, publishers },
         readers: Readers::default(),
         pace: Pace { in_flight_max: 10, per_second: None, timeout: SECOND },

@@ -192,6 +192,7 @@ fn parameters(seconds: f64, messages: u64) -> Parameters {
         subscribers: SUBSCRIBERS as usize,
         publishers: 1,
         recover: false,
+        deflate: false,
         schedule: "constant 1000/s".to_owned(),
         messages_per_second: RATE as f64,
         content: "64 bytes".to_owned(),

@@ -394,6 +394,8 @@ impl Worker<'_> {
             clock: tally.clock(),
             connect: self.connections.connect_latency().clone(),
             lost,
+            deflated: self.connections.deflated(),
+            draining: self.connections.draining(),
             others,
             last_delivery: tally.last_delivery(),
             enters: drained.enters.saturating_sub(begun.enters),

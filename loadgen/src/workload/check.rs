@@ -54,6 +54,7 @@ impl Workload {
         Ok(Plan {
             title: self.name.clone().unwrap_or_else(|| target.subscribe.clone()),
             target,
+            deflate: said(self.deflate),
             rooms,
             readers,
             pace: Pace {

@@ -140,6 +140,10 @@ pub struct Workload {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = READERS)]
     recover: Option<bool>,
 
+    /// Offer permessage-deflate (RFC 7692). A subscriber to whom the server does not grant it is not connected; publishers
+    /// compress messages of 512 bytes and more where it is granted
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = CONNECTIONS)]
+    deflate: Option<bool>,
     /// Connections begun each second [default: no limit]
     #[arg(long, value_name = "N", value_parser = per_second, help_heading = CONNECTIONS)]
     connect_rate: Option<f64>,
@@ -178,7 +182,7 @@ pub struct Workload {
 }
 
 /// What holds when nothing else is said: the lowest layer, and what the help says.
-pub(crate) const DEFAULTS: [(&str, &str); 25] = [
+pub(crate) const DEFAULTS: [(&str, &str); 26] = [
     ("dialect", "raw"),
     ("rooms", "1"),
     ("subscribers", "100"),
@@ -198,6 +202,7 @@ pub(crate) const DEFAULTS: [(&str, &str); 25] = [
     ("returning", "10%"),
     ("storm", "0"),
     ("recover", "false"),
+    ("deflate", "false"),
     ("connects_in_flight", "256"),
     ("connect_timeout", "10s"),
     ("workers", "0"),

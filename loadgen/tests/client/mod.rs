@@ -18,6 +18,7 @@ pub(crate) enum Said {
     Gap(Option<u64>),
     Resumed(Resumed),
     CaughtUp,
+    Draining(u64),
     Refused(String),
 }
 
@@ -29,6 +30,7 @@ impl From<Heard<'_>> for Said {
             Heard::Gap(count) => Self::Gap(count),
             Heard::Resumed(resumed) => Self::Resumed(resumed),
             Heard::CaughtUp => Self::CaughtUp,
+            Heard::Draining(after_ms) => Self::Draining(after_ms),
             Heard::Refused(reason) => Self::Refused(reason),
         }
     }

@@ -7,7 +7,7 @@ mod mqtt;
 mod nats;
 mod pusher;
 mod raw;
-mod stream;
+pub(crate) mod stream;
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -55,6 +55,7 @@ fn protocol(dialect: &str) -> (fn() -> Box<dyn Protocol>, Posted) {
         "raw" | "closing raw" | "nchan" => (|| Box::<raw::Raw>::default(), raw::posted),
         "stream" => (|| Box::<stream::Stream>::default(), raw::posted),
         "stream with gaps" => (|| Box::new(stream::Stream::with_gaps()), raw::posted),
+        "stream that restarts" => (|| Box::new(stream::Stream::that_restarts()), raw::posted),
         "stream with a log" => (|| Box::new(stream::Stream::with_log()), raw::posted),
         "nats" => (|| Box::<nats::Nats>::default(), raw::posted),
         "mqtt" => (|| Box::<mqtt::Mqtt>::default(), raw::posted),

@@ -7,6 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tungstenite::Message;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::{Act, Protocol, Published};
 
@@ -18,7 +20,12 @@ pub(super) struct Stream {
     has_gaps: bool,
     /// Keeps all messages for those who come back.
     has_log: bool,
+    /// Ends each connection that came before the topic had so many messages, once it has.
+    restarts_at: Option<usize>,
 }
+
+/// When clients of a server that restarts are to be back.
+pub(crate) const BACK_AFTER_MS: u64 = 300;
 
 const EPOCH: &str = "00112233aabbccdd";
 
@@ -37,6 +44,11 @@ impl Stream {
         Self { has_log: true, ..Self::default() }
     }
 
+    /// Those who come back find all messages.
+    pub(super) fn that_restarts() -> Self {
+        Self { has_log: true, restarts_at: Some(100), ..Self::default() }
+    }
+
     /// Every third one that comes back is told that the messages it missed are no longer held.
     fn subscribe_with_log(&mut self, id: &Value, args: &Value) -> Vec<Act> {
         let topic = args["topic"].as_str().or_else(|| args.as_str()).expect("a topic").to_owned();
@@ -47,7 +59,8 @@ impl Stream {
             assert_eq!(args["epoch"], EPOCH);
             assert!(since <= head);
             let resumes = RESUMES.replace(RESUMES.get() + 1);
-            let is_held = since == head || resumes % 3 != 2;
+            let is_held = since == head || resumes % 3 != 2 || self.restarts_at.is_some();
+            self.restarts_at = None;
             subscribed["recovered"] = is_held.into();
             match is_held {
                 true => from = since,
@@ -111,7 +124,16 @@ impl Protocol for Stream {
 
     fn deliver(&mut self, published: &Published) -> Vec<Message> {
         if self.has_log {
-            return self.take_logged(&published.topic);
+            let mut messages = self.take_logged(&published.topic);
+            let seq = self.topics.get(&published.topic).copied().unwrap_or(0) as usize;
+            if self.restarts_at.is_some_and(|at| seq >= at) {
+                self.topics.clear();
+                let notice = json!({"op": "draining", "reconnect_after_ms": BACK_AFTER_MS});
+                messages.push(Message::text(notice.to_string()));
+                let reason = "the server restarts: reconnect".into();
+                messages.push(Message::Close(Some(CloseFrame { code: CloseCode::Restart, reason })));
+            }
+            return messages;
         }
         let Some(seq) = self.topics.get_mut(&published.topic) else { return Vec::new() };
         *seq += 1;

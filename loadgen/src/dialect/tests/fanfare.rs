@@ -78,6 +78,8 @@ fn stream_says_what_notices_mean() {
     // A message that comes twice is delivered twice.
     talk.check(&data(26, "b"), &[message("x")], &[]);
     assert_eq!(talk.session.position(), Some(position(26)));
+    talk.check(r#"{"op":"draining","reconnect_after_ms":1500}"#, &[Said::Draining(1500)], &[]);
+    assert_eq!(talk.session.position(), Some(position(26)));
     for malformed in [r#""conflated","topic":"prices","from":9"#, r#""gap","from":3,"to":1"#] {
         talk.check(&format!(r#"{{"op":{malformed}}}"#), &[Said::Gap(None)], &[]);
     }
@@ -184,6 +186,8 @@ fn raw_reads_headers_and_pongs() {
     );
     talk.check("z", &[message("z")], &[]);
     assert_eq!(pong(&mut talk, "gap 61 70"), [Said::Gap(Some(10))]);
+    assert_eq!(pong(&mut talk, "draining 1500"), [Said::Draining(1500)]);
+    assert_eq!(pong(&mut talk, "draining soon"), []);
     assert_eq!(talk.session.position(), Some(position(70)));
 
     for (target, resumed) in

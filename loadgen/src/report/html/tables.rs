@@ -109,10 +109,20 @@ pub(super) fn delivery(report: &Report) -> Markup {
         fault("subscribers lost", deliveries.subscribers_lost, "connections that ended early"),
         fault("publishers lost", deliveries.publishers_lost, "connections that ended early"),
     ];
+    let told = counted("draining", deliveries.draining_notices, "notices that the server restarts");
     if deliveries.lost.total() > 0 {
         let last = rows.len() - 1;
         let place = if deliveries.subscribers_lost > 0 { last - 1 } else { last };
         rows[place].note = deliveries.lost.to_string();
+    }
+    rows.extend((deliveries.draining_notices > 0).then_some(told));
+    if let Some(deflate) = &report.deflate {
+        let size = |name, bytes: u64, note: &str| fact(name, Unit::Bytes, Some(bytes as f64), note);
+        rows.extend([
+            counted("compressed", deflate.compressed_messages, "messages to subscribers that came so"),
+            size("bytes received", deflate.wire_bytes, "by subscribers, frame headers and all"),
+            size("bytes of payloads", deflate.payload_bytes, "in their messages, once inflated"),
+        ]);
     }
     titled("delivery", "Delivery proof", facts(rows))
 }
