@@ -3,7 +3,7 @@
 //! It shares no code with what it tests: it writes and reads heads and frames by itself.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -120,6 +120,16 @@ impl Raw {
         Self::from_stream(socket.into())
     }
 
+    /// Connects from an address of this machine, and says nothing.
+    pub fn tcp_from(source: Ipv4Addr, addr: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).expect("a socket");
+        // Ports of connections that still time out can be used again.
+        socket.set_reuse_address(true).expect("an option");
+        socket.bind(&SocketAddr::from((source, 0)).into()).expect("an address of this machine");
+        socket.connect(&addr.into()).expect("the server accepts");
+        Self::from_stream(socket.into())
+    }
+
     fn from_stream(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("nodelay");
         stream.set_read_timeout(Some(SOON)).expect("a read timeout");
@@ -181,6 +191,21 @@ impl Raw {
         Self { stream, buffer: Vec::new(), at: 0 }
     }
 
+    /// Reads a single byte from the socket, whatever is read already. False if none came.
+    pub fn read_byte(&mut self) -> bool {
+        let mut byte = [0];
+        let is_one = matches!((&self.stream).read(&mut byte), Ok(1));
+        if is_one {
+            self.buffer.push(byte[0]);
+        }
+        is_one
+    }
+
+    /// How long a read waits for something to come.
+    pub fn set_patience(&self, patience: Duration) {
+        self.stream.set_read_timeout(Some(patience)).expect("a read timeout");
+    }
+
     /// Waits for more bytes. False at the end of the connection.
     fn fill(&mut self) -> bool {
         self.buffer.drain(..self.at);
@@ -193,6 +218,8 @@ impl Raw {
                 true
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            // By a ring that this thread had, and that ends now.
+            Err(error) if error.kind() == ErrorKind::Interrupted => true,
             Err(error) => panic!("nothing more came in time: {error}"),
         }
     }

@@ -283,6 +283,39 @@ fn who_does_not_take_its_pongs_is_soon_not_read_from() {
 }
 
 #[test]
+fn messages_begun_and_not_finished_share_a_bound() {
+    let config = Config { message_bytes_max: 4096, unfinished_bytes_max: 8192, ..Config::default() };
+    let mut cluster = cluster(config);
+    let mut peers = connect_each(&mut cluster, 4, "/ws/t");
+    // A frame of 4 000 bytes, unmasked by a key of zeros, but for its last byte.
+    let mut frame = vec![0x81, 0xFE, 0x0F, 0xA0, 0, 0, 0, 0];
+    frame.resize(8 + 3_999, b'x');
+    for pick in [0, 1] {
+        peers[pick].link.write(&frame);
+        cluster.settle(&mut peers);
+    }
+    peers[2].link.write(&frame);
+    // What comes whole takes no room.
+    peers[3].send_text("meanwhile");
+    cluster.settle(&mut peers);
+    assert_eq!([0, 1, 2, 3].map(|pick: usize| peers[pick].closed), [None, None, Some(1013), None]);
+    assert_eq!(cluster.sum(|stats| stats.unfinished_refused.get()), 1);
+    // Who leaves makes room.
+    peers[0].reset();
+    cluster.settle(&mut peers);
+    peers.push(cluster.connect(0, "/ws/t"));
+    cluster.settle(&mut peers);
+    for pick in [1, 4] {
+        peers[pick].link.write(if pick == 1 { b"x" } else { &frame });
+        cluster.settle(&mut peers);
+    }
+    peers[4].link.write(b"x");
+    cluster.settle(&mut peers);
+    assert_eq!(peers[3].messages.len(), 3, "all that was finished came");
+    assert_eq!(cluster.sum(|stats| stats.unfinished_refused.get()), 1);
+}
+
+#[test]
 fn pongs_that_the_socket_did_not_take_wait_with_the_others() {
     let mut cluster = cluster(Config { control_frames_max: 8, ..Config::default() });
     let mut peers = connect_each(&mut cluster, 1, "/ws/t");

@@ -8,6 +8,7 @@ use fanfare_tests::raw::{
     BINARY, CLOSE, CONTINUATION, PING, PONG, Raw, TEXT, client_frame, close_payload, head, head_with,
 };
 use fanfare_tests::server::{SHARDS, Server, eventually, limits};
+use fanfare_tests::stages::{STAGES, Then};
 use fanfare_tests::witness::Witness;
 
 const FIN: u8 = 0x80;
@@ -146,45 +147,19 @@ fn who_does_not_take_its_pongs_is_not_read_from() {
     server.assert_empty();
 }
 
-/// A point in a connection's life, and the way there.
-type Stage = (&'static str, fn(&Raw));
-
-const STAGES: [Stage; 8] = [
-    ("connected", |_| {}),
-    ("inside the head", |raw| raw.write(b"GET /ws/t HTTP/1.1\r\nHost: te")),
-    ("asked for an upgrade", |raw| raw.write(&head("/ws/t"))),
-    ("inside a frame's header", |raw| {
-        raw.write(&[&head("/ws/t")[..], &client_frame(FIN | TEXT, &[b'x'; 200])[..3]].concat());
-    }),
-    ("inside a frame", |raw| {
-        raw.write(
-            &[&head("/stream?topics=t,u")[..], &client_frame(FIN | TEXT, &[b'x'; 200])[..100]].concat(),
-        );
-    }),
-    ("between fragments", |raw| {
-        raw.write(&[&head("/pub/t")[..], &client_frame(TEXT, b"unfinished")].concat());
-    }),
-    ("waiting for a pong", |raw| {
-        raw.write(&[&head("/ws/t")[..], &client_frame(FIN | PING, b"?")].concat());
-    }),
-    ("closing", |raw| {
-        raw.write(&[&head("/ws/t")[..], &client_frame(FIN | CLOSE, &close_payload(1000, ""))].concat());
-    }),
-];
-
 #[test]
 fn a_peer_that_vanishes_at_any_stage_is_forgotten() {
     let server = Server::new(patient());
     let mut witness = Witness::new(&server, "t");
     for shard in 0..SHARDS {
-        for (stage, get_there) in STAGES {
-            eprintln!("shard {shard}: {stage}");
+        for stage in STAGES {
+            eprintln!("shard {shard}: {}", stage.name);
             // At once, and when the server has seen and answered everything.
             for seen in [false, true] {
                 let before = server.sum(|stats| stats.received_bytes.get());
                 let raw = server.tcp_on(shard);
-                get_there(&raw);
-                if seen && stage != "connected" {
+                stage.reach(&raw);
+                if seen && !(stage.sent)().is_empty() {
                     eventually("it is received", || server.sum(|stats| stats.received_bytes.get()) > before);
                 }
                 raw.reset();
@@ -223,14 +198,14 @@ fn a_peer_that_ends_its_side_is_let_go_at_any_stage() {
     let server = Server::new(patient());
     let mut witness = Witness::new(&server, "t");
     for shard in 0..SHARDS {
-        for (stage, get_there) in STAGES {
-            eprintln!("shard {shard}: {stage}");
+        for stage in STAGES {
+            eprintln!("shard {shard}: {}", stage.name);
             let mut raw = server.tcp_on(shard);
-            get_there(&raw);
+            stage.reach(&raw);
             raw.finish();
             // Who asked for something still gets the answer to it.
             let answer = raw.read_to_end();
-            if stage == "closing" {
+            if stage.then == Then::Closed {
                 assert!(answer.ends_with(&[0x88, 0x02, 0x03, 0xE8]), "{}", answer.escape_ascii());
             }
             witness.check(&server);

@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fanfare_tests::program::{Program, Signal};
+use fanfare_tests::program::Program;
 use fanfare_tests::raw::{CLOSE, PONG, Raw, TEXT, client_frame};
 use fanfare_tests::server::eventually;
 use serde_json::Value;
@@ -44,26 +44,26 @@ fn sent_away(mut raw: Raw, start: Instant) -> Seen {
 
 /// The status, the log, and how long it took from `start`.
 fn end(program: Program, start: Instant) -> (ExitStatus, String, Duration) {
-    let (status, log) = program.wait();
+    let (status, log) = program.ended();
     (status, log, start.elapsed())
 }
 
 #[test]
 fn on_sigterm_clients_are_told_and_closed_in_a_wave() {
     const SPREAD: Duration = Duration::from_secs(2);
-    let program = Program::start(&["--drain-ms=2000", "--shutdown-grace-ms=20000"]);
+    let program = Program::start("--drain-ms=2000 --shutdown-grace-ms=20000");
     assert_eq!(program.get("/readyz").0, 200);
     let clients: Vec<Raw> =
         ["/stream", "/ws/a", "/pub/a"].iter().cycle().take(30).map(|path| program.connect(path)).collect();
-    let half_open = Raw::tcp(program.addr);
+    let half_open = Raw::tcp(program.addr());
     half_open.write(b"GET /ws/a HTTP/1.1\r\n");
-    eventually("all are counted", || program.metric("fanfare_connections") == 31);
+    eventually("all are counted", || program.count("connections") == 31);
 
     let start = Instant::now();
-    program.signal(Signal::Term);
+    program.signal("TERM");
     let clients: Vec<_> =
         clients.into_iter().map(|raw| thread::spawn(move || sent_away(raw, start))).collect();
-    eventually("nobody listens any more", || TcpStream::connect(program.addr).is_err());
+    eventually("nobody listens any more", || TcpStream::connect(program.addr()).is_err());
     let (status, body) = program.get("/readyz");
     assert_eq!(status, 503, "{body}");
     assert!(body.contains("\"draining\""), "{body}");
@@ -94,11 +94,10 @@ fn on_sigterm_clients_are_told_and_closed_in_a_wave() {
 #[test]
 fn who_does_not_answer_holds_nothing_up_beyond_the_deadline() {
     // Far less than the 5 s for which a close frame of ours waits for its answer.
-    let program =
-        Program::start(&["--drain-ms=300", "--shutdown-grace-ms=700", "--close-timeout-ms=3600000"]);
+    let program = Program::start("--drain-ms=300 --shutdown-grace-ms=700 --close-timeout-ms=3600000");
     let mut silent: Vec<Raw> = (0..4).map(|_| program.connect("/stream")).collect();
     let start = Instant::now();
-    program.signal(Signal::Term);
+    program.signal("TERM");
     let (status, log, took) = end(program, start);
     assert_eq!(status.code(), Some(0), "{log}");
     assert!((Duration::from_millis(990)..Duration::from_secs(5)).contains(&took), "{took:?}");
@@ -109,25 +108,23 @@ fn who_does_not_answer_holds_nothing_up_beyond_the_deadline() {
 
 #[test]
 fn without_clients_sigterm_waits_for_nothing() {
-    let program = Program::start(&["--drain-ms=3600000", "--shutdown-grace-ms=3600000"]);
-    program.signal(Signal::Term);
-    let (status, log) = program.wait();
+    let program = Program::start("--drain-ms=3600000 --shutdown-grace-ms=3600000");
+    program.signal("TERM");
+    let (status, log) = program.ended();
     assert_eq!(status.code(), Some(0), "{log}");
 }
 
 #[test]
 fn a_second_signal_ends_at_once() {
-    for (first, second) in
-        [(Signal::Term, Signal::Term), (Signal::Term, Signal::Int), (Signal::Int, Signal::Term)]
-    {
-        let flags = ["--drain-ms=3600000", "--shutdown-grace-ms=3600000", "--close-timeout-ms=3600000"];
-        let program = Program::start(&flags);
+    for (first, second) in [("TERM", "TERM"), ("TERM", "INT"), ("INT", "TERM")] {
+        let program =
+            Program::start("--drain-ms=3600000 --shutdown-grace-ms=3600000 --close-timeout-ms=3600000");
         // It answers no close frame, so that the first signal is not enough.
         let silent = program.connect("/ws/a");
         program.signal(first);
-        eventually("the first is being followed", || TcpStream::connect(program.addr).is_err());
+        eventually("the first is being followed", || TcpStream::connect(program.addr()).is_err());
         program.signal(second);
-        let (status, log) = program.wait();
+        let (status, log) = program.ended();
         assert_eq!(status.code(), Some(1), "{first} {second}: {log}");
         assert!(log.contains("\"ended at once\""), "{log}");
         drop(silent);
@@ -136,13 +133,13 @@ fn a_second_signal_ends_at_once() {
 
 #[test]
 fn sigint_closes_without_a_wave() {
-    let program = Program::start(&["--drain-ms=3600000", "--shutdown-grace-ms=20000"]);
+    let program = Program::start("--drain-ms=3600000 --shutdown-grace-ms=20000");
     let mut clients = [program.connect("/stream"), program.connect("/ws/a")];
-    program.signal(Signal::Int);
+    program.signal("INT");
     for raw in &mut clients {
         assert_eq!(raw.expect_close(), 1001);
     }
-    let (status, log) = program.wait();
+    let (status, log) = program.ended();
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(log.contains("\"shutting down; a second signal ends at once\""), "{log}");
 }

@@ -17,6 +17,10 @@ const MAY_BE_UNSAFE: [&str; 7] = [
     "engine/io/src/wake.rs",
 ];
 
+/// How much the seeds of one fuzz target may be: they are in every checkout, and every run begins with all of them.
+const SEEDS_MAX: usize = 99;
+const SEEDS_BYTES_MAX: u64 = 200_000;
+
 /// What a crate's sources must not mention, tests included, and what the crate is free of by that.
 const ABSENT: [(&str, &[&str]); 3] = [
     (
@@ -133,5 +137,21 @@ fn crates_depend_only_downwards() {
             let runtime = ["tokio", "tokio-uring", "axum"].contains(&name);
             assert!(!runtime, "{folder} is free of async runtimes, so it must not depend on {name}");
         }
+    }
+}
+
+#[test]
+fn seeds_are_few_and_small() {
+    let targets = fs::read_dir(root().join("tests/fuzz/corpus")).expect("the seeds of the fuzz targets");
+    for target in targets.map(|target| target.expect("an entry").path()) {
+        let seeds = fs::read_dir(&target).expect("a target's seeds");
+        let sizes: Vec<u64> =
+            seeds.map(|seed| seed.and_then(|seed| seed.metadata()).expect("a seed").len()).collect();
+        let (count, bytes) = (sizes.len(), sizes.iter().sum::<u64>());
+        assert!(
+            (1..=SEEDS_MAX).contains(&count) && bytes <= SEEDS_BYTES_MAX,
+            "{}: {count} seeds of {bytes} bytes; docs/HARDENING.md says how to choose among them",
+            target.display()
+        );
     }
 }

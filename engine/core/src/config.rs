@@ -39,6 +39,9 @@ pub struct Config {
     pub frame_bytes_max: usize,
     /// The frames of one message from a client. A message in more of them closes the connection with 1009.
     pub fragments_max: usize,
+    /// What a shard holds of clients' messages that have not arrived whole. The client whose message would take more is
+    /// closed with 1013.
+    pub unfinished_bytes_max: usize,
     /// A whole message, from any publisher. A larger one closes the connection with 1009, or is refused.
     pub message_bytes_max: usize,
     /// Whether clients may ask for compression (RFC 7692).
@@ -127,6 +130,7 @@ impl Default for Config {
             headers_max: 64,
             frame_bytes_max: 1 << 20,
             fragments_max: 16_384,
+            unfinished_bytes_max: 128 << 20,
             message_bytes_max: 1 << 20,
             deflate: true,
             deflate_level: 1,
@@ -220,6 +224,10 @@ impl Config {
             ),
             (self.fragments_max >= 1, "fragments_max must be at least 1"),
             (self.fragments_max <= COUNT_MAX, "fragments_max must be at most 1 073 741 824"),
+            (
+                self.unfinished_bytes_max >= self.message_bytes_max,
+                "unfinished_bytes_max must be at least message_bytes_max: one message has to fit",
+            ),
             (self.message_bytes_max >= 1, "message_bytes_max must be at least 1"),
             (self.message_bytes_max <= SNAPSHOT_PART_BYTES_MAX, "message_bytes_max must be at most 256 MiB"),
             ((1..=9).contains(&self.deflate_level), "deflate_level must be from 1 to 9"),

@@ -124,6 +124,7 @@ shard_stats! {
     Counter sent_bytes: "Bytes handed to the kernel.",
     Counter sends: "Sends submitted.",
     Counter sends_short: "Sends that a full socket did not take whole.",
+    Counter unfinished_refused: "Connections closed because the shard held as much of unfinished messages as it may.",
     Counter received_bytes: "Bytes received.",
     Counter compressed_messages: "Messages compressed, once for all subscribers of a view.",
     Counter compressed_bytes_in: "Payload bytes of messages before they were compressed.",

@@ -134,6 +134,7 @@ impl<D: Driver> Shard<D> {
     /// The driver has closed the socket.
     pub(super) fn closed(&mut self, slot: u32) {
         let conn = self.conns.remove(slot);
+        self.unfinished_bytes -= conn.decoder.buffered();
         self.let_out(&conn);
         self.stats.connections.set(self.conns.len() as u64);
         self.accept_again();

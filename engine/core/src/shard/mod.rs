@@ -82,6 +82,8 @@ pub struct Shard<D: Driver> {
     /// Of connections that agreed to compression.
     compressed_rules: Rules,
     inflation: Inflation,
+    /// What all decoders hold of messages that have not arrived whole.
+    unfinished_bytes: usize,
     head_limits: HeadLimits,
     /// The time of this turn, nanoseconds.
     now: u64,
@@ -169,6 +171,7 @@ impl<D: Driver> Shard<D> {
             rules,
             compressed_rules: Rules { compressed: true, ..rules },
             inflation: Inflation::default(),
+            unfinished_bytes: 0,
             head_limits: HeadLimits {
                 head_bytes_max: config.head_bytes_max,
                 headers_max: config.headers_max,

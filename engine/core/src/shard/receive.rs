@@ -3,6 +3,7 @@
 //! Bytes are worked on where the kernel put them. Only what has to wait is copied to the connection's backlog.
 
 use fanfare_io::{ConnId, Driver, Event, ReceiveEnd};
+use fanfare_wire::close::CloseCode;
 use fanfare_wire::decode::{CloseFrame, Event as Incoming};
 use fanfare_wire::frame::Opcode;
 use fanfare_wire::handshake::server::read_request;
@@ -156,6 +157,8 @@ impl<D: Driver> Shard<D> {
         let total = input.len();
         let mut rest = input;
         let mut decoder = std::mem::take(&mut self.conns[slot].decoder);
+        let before = decoder.buffered();
+        self.unfinished_bytes -= before;
         loop {
             let conn = &self.conns[slot];
             let over = conn.state >= State::Lingering
@@ -186,6 +189,18 @@ impl<D: Driver> Shard<D> {
             }
         }
         let used = total - rest.len();
+        let after = decoder.buffered();
+        if after > before && self.unfinished_bytes + after > self.config().unfinished_bytes_max {
+            self.stats.unfinished_refused.add(1);
+            self.conns[slot].deaf = true;
+            self.close(
+                slot,
+                CloseCode::TRY_LATER,
+                "the server holds as much of unfinished messages as it may",
+            );
+            return total;
+        }
+        self.unfinished_bytes += after;
         self.conns[slot].decoder = decoder;
         used
     }

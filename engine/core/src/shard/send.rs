@@ -208,10 +208,13 @@ impl<D: Driver> Shard<D> {
     pub(super) fn undo_short_send(&mut self, conn: ConnId, sent: usize, cause: SendShort) {
         let slot = conn.index() as u32;
         if let SendShort::Error(_) = cause {
-            // What the peer sent before it went may still be on its way to us: receiving ends the connection.
-            let conn = &mut self.conns[slot];
-            conn.break_off();
-            if !conn.receiving && !conn.holds.any() {
+            // What the peer sent before it went may still be on its way to us: receiving ends the connection. It is begun
+            // anew for that: Linux (6.18, measured) can lose the end that comes right behind data.
+            let broken = &mut self.conns[slot];
+            broken.break_off();
+            if broken.receiving {
+                self.driver.pause_receive(conn);
+            } else if !broken.holds.any() {
                 self.finish_broken(slot);
             }
             return;

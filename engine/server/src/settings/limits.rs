@@ -63,6 +63,8 @@ limits! {
     message_bytes_max: usize;
     /// The frames of one message from a client; more close the connection with 1009
     fragments_max: usize;
+    /// What a shard holds of messages that have not arrived whole, in bytes; the client that would pass it gets 1013
+    unfinished_bytes_max: usize;
     /// Messages that one connection may publish a second; one that sends more is read from later; 0 for no limit
     publish_rate_max: u64;
     /// Payload bytes that one connection may publish a second; one that sends more is read from later; 0 for no limit
