@@ -19,10 +19,11 @@ pub struct Config {
     /// Connections of one address, over all shards; IPv6 addresses count by their first 64 bits. One more gets status
     /// 429. 0: no limit.
     pub connections_per_address_max: usize,
-    /// Connections of one shard whose request is not complete. One more displaces the oldest of them, which gets
-    /// status 503.
+    /// Connections of one shard whose request is not complete. One more displaces the oldest of them that came more than a
+    /// second ago, or else is refused; who is displaced or refused gets status 503.
     pub handshakes_max: usize,
-    /// How many peers one turn of a shard accepts. Others wait in the kernel's accept queue.
+    /// How many peers one turn of a shard accepts, and how many requests it looks at. Others wait, in the kernel's accept
+    /// queue or with their request unread.
     pub accept_slice: usize,
     /// Which pages may connect. An upgrade whose Origin is not allowed gets status 403; requests without Origin,
     /// which come from programs and not from pages, pass.
@@ -39,8 +40,8 @@ pub struct Config {
     pub frame_bytes_max: usize,
     /// The frames of one message from a client. A message in more of them closes the connection with 1009.
     pub fragments_max: usize,
-    /// What a shard holds of clients' messages that have not arrived whole. The client whose message would take more is
-    /// closed with 1013.
+    /// What a shard holds of clients' messages that have not arrived whole, or wait for a rate. When it is passed, the
+    /// client that holds most is closed with 1013.
     pub unfinished_bytes_max: usize,
     /// A whole message, from any publisher. A larger one closes the connection with 1009, or is refused.
     pub message_bytes_max: usize,
@@ -121,7 +122,7 @@ impl Default for Config {
             shards: 1,
             connections_max: 65_536,
             connections_per_address_max: 0,
-            handshakes_max: 8_192,
+            handshakes_max: 16_384,
             accept_slice: 16,
             origins_allowed: Origins::default(),
             topics_max: 100_000,
@@ -190,7 +191,7 @@ const COUNT_MAX: usize = 1 << 30;
 const RATE_MAX: u64 = 1_000_000_000;
 
 /// Times of this size and their sums fit into nanoseconds.
-const TIME_MS_MAX: u64 = 1 << 40;
+const TIME_MS_MAX: u64 = 1 << 38;
 
 /// JSON writes a control character as six bytes. What else a frame holds is less than six times what a value is
 /// accounted with beside its payload.
@@ -210,7 +211,7 @@ impl Config {
                 "connections_per_address_max must be at most 1 073 741 824",
             ),
             (self.handshakes_max >= 1, "handshakes_max must be at least 1"),
-            (self.accept_slice >= 1, "accept_slice must be at least 1"),
+            ((1..=4096).contains(&self.accept_slice), "accept_slice must be from 1 to 4096"),
             (self.topics_max >= 1, "topics_max must be at least 1"),
             (self.subscriptions_max >= 1, "subscriptions_max must be at least 1"),
             (
@@ -260,7 +261,7 @@ impl Config {
                 ]
                 .iter()
                 .all(|ms| *ms <= TIME_MS_MAX),
-                "a time must be at most 1 099 511 627 776 ms, which are 34 years",
+                "a time must be at most 274 877 906 944 ms, which are 8 years",
             ),
             (self.fan_out_slice >= 1, "fan_out_slice must be at least 1"),
             (self.send_slice >= 1, "send_slice must be at least 1"),
@@ -298,7 +299,7 @@ impl Config {
             (limits.lag_messages_max >= 1, "lag_messages_max must be at least 1"),
             (
                 limits.log_age_ms <= TIME_MS_MAX && limits.lag_age_ms <= TIME_MS_MAX,
-                "an age must be at most 1 099 511 627 776 ms, which are 34 years",
+                "an age must be at most 274 877 906 944 ms, which are 8 years",
             ),
             (
                 limits.lag_bytes_max <= limits.log_bytes_max as u64,

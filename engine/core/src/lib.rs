@@ -18,6 +18,7 @@
 //! - `plane`: what all shards share, and the handle for other threads
 //! - `addresses`: how many connections each address has
 //! - `config`, `stats`: limits and counters
+//! - `sync`: the atomics and queues that threads share; `models`: what loom proves of those who use them
 
 mod addresses;
 pub mod config;
@@ -25,11 +26,14 @@ mod framer;
 pub mod log;
 mod mailbox;
 pub mod message;
+#[cfg(all(test, loom))]
+mod models;
 mod plane;
 pub mod rules;
 mod shard;
 mod snapshot;
 pub mod stats;
+mod sync;
 mod tap;
 mod topics;
 mod values;

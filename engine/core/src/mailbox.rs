@@ -9,9 +9,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
-use crossbeam::queue::ArrayQueue;
 use fanfare_io::Wake;
 use fanfare_wire::stream::Id;
 use fanfare_wire::subscribe::Start;
@@ -21,6 +19,7 @@ use crate::log::Log;
 use crate::message::{Ack, Message, PublishError};
 use crate::shard::Owed;
 use crate::snapshot::Snapshot;
+use crate::sync::{AtomicBool, AtomicU64, Ordering, Queue, fence};
 use crate::tap::Tap;
 use crate::topics::{Listener, TopicInfo};
 use crate::view::View;
@@ -121,14 +120,43 @@ pub(crate) struct MailboxLimits {
 }
 
 /// Logs whose head moved; more than these at once set the overflow flag.
-const MOVED_MAX: usize = 4096;
+const MOVED_MAX: usize = if cfg!(loom) { 1 } else { 4096 };
+
+/// How much of a mailbox commands take: their number, and the bytes of their payloads. One number holds both, so that one
+/// step takes both or nothing. Taking the one and giving it back for a lack of the other would refuse, for a moment,
+/// commands for which there is room; and of room that comes so nobody is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Room {
+    commands: usize,
+    bytes: usize,
+}
+
+impl Room {
+    const BYTES_BITS: u32 = 40;
+    const BYTES_MAX: usize = (1 << Self::BYTES_BITS) - 1;
+    const COMMANDS_MAX: usize = (1 << (u64::BITS - Self::BYTES_BITS)) - 1;
+
+    fn of(command: &Command) -> Self {
+        Self { commands: 1, bytes: command.payload_bytes() }
+    }
+
+    fn to_bits(self) -> u64 {
+        (self.commands as u64) << Self::BYTES_BITS | self.bytes as u64
+    }
+
+    fn from_bits(bits: u64) -> Self {
+        let bytes = bits as usize & Self::BYTES_MAX;
+        Self { commands: (bits >> Self::BYTES_BITS) as usize, bytes }
+    }
+}
 
 pub(crate) struct Mailbox {
     limits: MailboxLimits,
-    commands: ArrayQueue<Command>,
-    command_bytes: AtomicUsize,
-    replies: ArrayQueue<Reply>,
-    moved: ArrayQueue<u32>,
+    commands: Queue<Command>,
+    /// What [`Room`] is taken: by commands in the queue, and by those on their way into it.
+    taken: AtomicU64,
+    replies: Queue<Reply>,
+    moved: Queue<u32>,
     moved_overflow: AtomicBool,
     /// The shard sleeps, or is about to: whoever brings something wakes it.
     sleeping: AtomicBool,
@@ -145,12 +173,16 @@ impl fmt::Debug for Mailbox {
 
 impl Mailbox {
     pub(crate) fn new(limits: MailboxLimits, shards: usize, waker: Arc<dyn Wake>) -> Self {
+        let limits = MailboxLimits {
+            commands_max: limits.commands_max.min(Room::COMMANDS_MAX),
+            bytes_max: limits.bytes_max.min(Room::BYTES_MAX),
+        };
         Self {
             limits,
-            commands: ArrayQueue::new(limits.commands_max),
-            command_bytes: AtomicUsize::new(0),
-            replies: ArrayQueue::new(limits.commands_max),
-            moved: ArrayQueue::new(MOVED_MAX),
+            commands: Queue::new(limits.commands_max),
+            taken: AtomicU64::new(0),
+            replies: Queue::new(limits.commands_max),
+            moved: Queue::new(MOVED_MAX),
             moved_overflow: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
             waker,
@@ -160,21 +192,33 @@ impl Mailbox {
 
     /// Brings a command, or hands it back if the mailbox is full.
     pub(crate) fn command(&self, command: Command) -> Result<(), Command> {
-        let bytes = command.payload_bytes();
-        let before = self.command_bytes.fetch_add(bytes, Ordering::Relaxed);
-        // An empty mailbox takes any message, so that none is too large for ever.
-        let fits = bytes == 0 || before == 0 || before + bytes <= self.limits.bytes_max;
-        let pushed = if fits { self.commands.push(command) } else { Err(command) };
-        match pushed {
-            Ok(()) => self.wake_if_asleep(),
-            Err(_) => _ = self.command_bytes.fetch_sub(bytes, Ordering::Relaxed),
+        let room = Room::of(&command);
+        let take = |taken| self.with_room_for(Room::from_bits(taken), room).map(Room::to_bits);
+        // Acquire: the commands whose room this is were taken out of the queue, so it has a place.
+        if self.taken.fetch_update(Ordering::Acquire, Ordering::Relaxed, take).is_err() {
+            return Err(command);
         }
-        pushed
+        let pushed = self.commands.push(command);
+        assert!(pushed.is_ok(), "the queue has a place for each command that has room");
+        self.wake_if_asleep();
+        Ok(())
     }
 
-    /// Asks that `shard` be woken when there is room for commands.
+    /// What is taken when `room` is taken, too; `None` if there is not so much.
+    fn with_room_for(&self, taken: Room, room: Room) -> Option<Room> {
+        let MailboxLimits { commands_max, bytes_max } = self.limits;
+        let bytes = taken.bytes + room.bytes;
+        // A mailbox without bytes takes any message, so that none is too large for ever.
+        let fits = room.bytes == 0 || taken.bytes == 0 || bytes <= bytes_max;
+        let fits = fits && taken.commands < commands_max && bytes <= Room::BYTES_MAX;
+        fits.then_some(Room { commands: taken.commands + room.commands, bytes })
+    }
+
+    /// Asks that `shard` be woken when there is room for commands. To be called before it tries again.
     pub(crate) fn refused(&self, shard: usize) {
         self.refused[shard].store(true, Ordering::SeqCst);
+        // Either the attempt that follows finds the room that commands left, or who took them out sees the flag.
+        fence(Ordering::SeqCst);
     }
 
     /// Whether `shard` asked to be woken and was not yet.
@@ -182,8 +226,10 @@ impl Mailbox {
         self.refused[shard].load(Ordering::SeqCst)
     }
 
-    /// The shards that wait for room here; they are forgotten.
+    /// The shards that wait for room here; they are forgotten. To be called after commands were taken out.
     pub(crate) fn take_refused(&self) -> impl Iterator<Item = usize> + '_ {
+        // See `refused`.
+        fence(Ordering::SeqCst);
         let waits = |(shard, flag): (usize, &AtomicBool)| {
             (flag.load(Ordering::Relaxed) && flag.swap(false, Ordering::SeqCst)).then_some(shard)
         };
@@ -206,7 +252,7 @@ impl Mailbox {
 
     pub(crate) fn take_command(&self) -> Option<Command> {
         let command = self.commands.pop()?;
-        self.command_bytes.fetch_sub(command.payload_bytes(), Ordering::Relaxed);
+        self.taken.fetch_sub(Room::of(&command).to_bits(), Ordering::Release);
         Some(command)
     }
 
@@ -248,7 +294,12 @@ impl Mailbox {
 
     pub(crate) fn wake_if_asleep(&self) {
         fence(Ordering::SeqCst);
-        if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::SeqCst) {
+        if !self.sleeping.load(Ordering::Relaxed) {
+            return;
+        }
+        // Of several that see it asleep, one wakes it.
+        let woken = self.sleeping.compare_exchange(true, false, Ordering::SeqCst, Ordering::Relaxed);
+        if woken.is_ok() {
             self.waker.wake();
         }
     }

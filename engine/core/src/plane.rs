@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam::utils::CachePadded;
 use fanfare_io::Wake;
@@ -15,6 +14,7 @@ use crate::mailbox::{Command, DescribeReply, ListReply, Mailbox, MailboxLimits, 
 use crate::message::{Ack, Message, PublishError};
 use crate::rules::Rules;
 use crate::stats::ShardStats;
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, fence};
 use crate::tap::Tap;
 use crate::topics::{TopicInfo, Usage};
 
@@ -69,6 +69,9 @@ impl Plane {
 
     /// True when no command from outside can arrive any more. Only meaningful during a shutdown.
     pub(crate) fn outside_is_quiet(&self) -> bool {
+        // The shutdown was seen before. Either this sees who is bringing something, or they see the shutdown: both sides
+        // fence between what they say and what they look at.
+        fence(Ordering::SeqCst);
         self.outside.load(Ordering::SeqCst) == 0
     }
 
@@ -295,6 +298,7 @@ impl Handle {
         let plane = &*self.plane;
         // Shards wait for `outside` to reach zero before they trust an empty mailbox to be the last.
         plane.outside.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         let result = match plane.shutdown_grace_ms() {
             None => plane.mailboxes[shard].command(command).map_err(Some),
             Some(_) => Err(None),

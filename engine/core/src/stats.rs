@@ -108,6 +108,7 @@ shard_stats! {
     Counter accepted: "Connections accepted, refused ones included.",
     Counter connections_refused: "Connections refused because connections_max were open.",
     Counter address_refused: "Connections refused because their address had as many as it may have.",
+    Counter handshakes_refused: "Connections refused because handshakes_max others were about to say what they want, all of them for less than a second.",
     Counter handshakes_displaced: "Connections without a complete request that had to make room for a new one.",
     Counter accept_stopped: "Times that accepting stopped because all connections were in use, or for a lack of memory.",
     Counter upgraded: "Handshakes completed.",

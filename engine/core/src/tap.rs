@@ -1,7 +1,6 @@
 //! A tap: a subscriber inside the process. It reads the log like any shard, from any thread.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use fanfare_io::Wake;
@@ -10,6 +9,7 @@ use fanfare_wire::stream::Recovery;
 use fanfare_wire::subscribe::{Epoch, Start};
 
 use crate::log::{Log, LogReader};
+use crate::sync::{AtomicBool, Ordering};
 use crate::view::unframe;
 
 /// How the topic's home shard reaches a tap.

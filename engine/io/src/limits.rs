@@ -46,6 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "a system call that Miri does not know")]
     fn raising_reaches_the_hard_limit() {
         let raised = raise_open_files().expect("raised");
         assert_eq!(raised.soft, raised.hard);

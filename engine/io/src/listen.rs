@@ -64,6 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "a system call that Miri does not know")]
     fn several_listeners_share_an_address_and_hand_their_options_down() {
         let options = ListenOptions {
             backlog: 16,
@@ -86,6 +87,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "a system call that Miri does not know")]
     fn both_families_fit_on_one_port() {
         let options = ListenOptions::default();
         let Ok(six) = bind("[::]:0".parse().expect("an address"), &options) else {
@@ -97,6 +99,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "a system call that Miri does not know")]
     fn an_error_names_the_address() {
         let error = bind("192.0.2.1:9".parse().expect("an address"), &ListenOptions::default())
             .expect_err("an address of documentation");

@@ -366,6 +366,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "a system call that Miri does not know")]
     fn this_kernel_has_all_that_is_required() {
         let report = probe();
         assert_eq!(report.missing(), Vec::<&Check>::new(), "{report}");

@@ -41,3 +41,24 @@ impl Wake for Waker {
         debug_assert_eq!(written, 8, "{}", io::Error::last_os_error());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn wakes_are_counted_until_somebody_reads_them_and_clones_share_them() {
+        let waker = Waker::new().expect("an eventfd");
+        let clone = waker.clone();
+        std::thread::spawn(move || clone.wake()).join().expect("woken from another thread");
+        waker.wake();
+        let mut file = File::from(waker.0.try_clone().expect("a descriptor"));
+        let mut count = [0; 8];
+        file.read_exact(&mut count).expect("eight bytes");
+        assert_eq!(u64::from_ne_bytes(count), 2);
+        assert_eq!(file.read(&mut count).expect_err("nobody woke it").kind(), io::ErrorKind::WouldBlock);
+    }
+}

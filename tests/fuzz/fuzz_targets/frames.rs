@@ -37,8 +37,9 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(decode(&rules, stream, &every_byte), whole);
         assert_eq!(decode_literally(&rules, stream), whole);
     }
-    // tungstenite knows no compression.
-    if whole.1.is_none() && !rules.compressed {
+    // tungstenite knows neither compression nor close code 1014, which was registered later.
+    let is_known = |seen: &Seen| !matches!(seen, Seen::Close(Some((1014, _))));
+    if whole.1.is_none() && !rules.compressed && whole.0.iter().all(is_known) {
         assert_eq!(read_by_tungstenite(&rules, stream), whole.0);
     }
 });

@@ -70,22 +70,23 @@ fn pongs_that_nobody_reads_are_few() {
 #[test]
 fn handshakes_in_progress_are_displaced_by_newcomers() {
     const HANDSHAKES_MAX: usize = 50;
-    const SILENT: usize = 400;
     let mut scene = Scene::start(&format!(
         "--shards 1 --handshakes-max {HANDSHAKES_MAX} --handshake-timeout-ms {NEVER_MS}"
     ));
     // They connect and say nothing.
-    let mut horde = Horde::new(scene.program.addr(), SILENT, Vec::new());
-    horde.connect(SILENT);
-    horde.turn_until("the oldest are displaced", |horde| horde.refused().len() == SILENT - HANDSHAKES_MAX);
-    assert!(horde.refused().iter().all(|status| *status == 503), "{:?}", horde.refused());
-    assert_eq!(scene.program.count("handshakes_displaced"), (SILENT - HANDSHAKES_MAX) as u64);
-    // Whoever means it gets in, at the cost of the oldest.
+    let mut horde = Horde::new(scene.program.addr(), HANDSHAKES_MAX, Vec::new());
+    horde.connect(HANDSHAKES_MAX);
+    let all = scene.before.connections + HANDSHAKES_MAX as u64;
+    horde.turn_until("all have come", |_| scene.program.count("connections") == all);
+    scene.witnesses.check();
+    // Each has a second. Then whoever means it gets in, at the cost of the oldest.
+    thread::sleep(Duration::from_millis(1_100));
     for _ in 0..10 {
         scene.program.connect("/ws/serious").close();
     }
     scene.witnesses.check();
-    horde.turn_until("one more is displaced", |horde| horde.unanswered() == HANDSHAKES_MAX - 1);
+    horde.turn_until("one is displaced", |horde| horde.refused() == [503]);
+    assert_eq!(scene.program.count("handshakes_displaced"), 1);
     drop(horde);
     scene.end();
 }

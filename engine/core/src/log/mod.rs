@@ -14,10 +14,10 @@ mod segment;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
 use fanfare_wire::subscribe::Epoch;
+
+use crate::sync::{ArcSwap, AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 pub use marks::Marks;
 pub use reader::{LogReader, Range};

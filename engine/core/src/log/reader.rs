@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use arc_swap::Guard;
 use fanfare_wire::stream::Recovery;
 use fanfare_wire::subscribe::Start;
 
 use super::{Log, Segment, Segments};
+use crate::sync::Guard;
 
 /// One thread's sight of a log: the segments as it saw them last, and the head.
 #[derive(Debug)]
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_reader_on_another_thread_never_sees_a_hole() {
-        const MESSAGES: u64 = 20_000;
+        const MESSAGES: u64 = if cfg!(miri) { 300 } else { 20_000 };
         let mut writer = writer(LogLimits { log_bytes_max: 16 * 1024, segment_bytes_max: 1024 }, 1);
         let mut reader = LogReader::new(writer.log().clone());
         let thread = std::thread::spawn(move || {
@@ -329,7 +329,7 @@ mod tests {
             1 => Just(Step::Clear),
             5 => (0usize..3).prop_map(Step::Read),
         ];
-        prop::collection::vec(step, 1..200)
+        prop::collection::vec(step, 1..if cfg!(miri) { 30 } else { 200 })
     }
 
     /// The bytes of the messages `from..to`, each of which repeats its number.

@@ -4,7 +4,8 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::sync::{Accesses, AtomicU32, Ordering};
 
 /// Framed messages, one behind the other, ready to send.
 ///
@@ -16,13 +17,14 @@ pub struct Segment {
     /// Position of the first byte, counted in bytes since the log began.
     base_pos: u64,
     bytes: Box<[UnsafeCell<u8>]>,
+    accesses: Accesses,
     /// Where each message ends, in bytes from the segment's first. Only the first `count` are set.
     ends: Box<[AtomicU32]>,
     /// How many messages can be read.
     count: AtomicU32,
 }
 
-// SAFETY: `bytes` is the only part that is not `Sync` by itself. A byte is written by the one `SegmentWriter`
+// SAFETY: `bytes`, and what watches over them in models, are the only parts that are not `Sync` by themselves. A byte is written by the one `SegmentWriter`
 // before the count that covers it is stored with `Release`, and read only below a count loaded with `Acquire`.
 unsafe impl Sync for Segment {}
 
@@ -38,6 +40,7 @@ impl Segment {
         Arc::new(Self {
             base_seq: 0,
             base_pos: 0,
+            accesses: Accesses::new(bytes.len()),
             bytes: cells(bytes.into_boxed_slice()),
             count: AtomicU32::new(ends.len() as u32),
             ends: ends.into_iter().map(AtomicU32::new).collect(),
@@ -116,6 +119,7 @@ impl Segment {
         assert!(range.start <= range.end && range.end <= published, "only published bytes can be read");
         let (start, end) = (range.start as usize, range.end as usize);
         let cells = &self.bytes[start..end];
+        self.accesses.read(start..end);
         // SAFETY: the range lies below `published`, so its bytes were written before the `Release` store that
         // `count` has read with `Acquire`, and nobody writes them again.
         unsafe { std::slice::from_raw_parts(cells.as_ptr().cast::<u8>(), cells.len()) }
@@ -152,6 +156,7 @@ impl SegmentWriter {
             base_seq,
             base_pos,
             bytes: zeroed(bytes_max),
+            accesses: Accesses::new(bytes_max),
             ends: (0..messages_max).map(|_| AtomicU32::new(0)).collect(),
             count: AtomicU32::new(0),
         };
@@ -181,6 +186,7 @@ impl SegmentWriter {
         let mut at = segment.start_of(count) as usize;
         for part in parts {
             let cells = &segment.bytes[at..at + part.len()];
+            segment.accesses.written(at..at + part.len());
             // SAFETY: these bytes are above the published ones, so no reader has a reference to them, and `&mut self`
             // on the segment's one writer makes this the only write.
             unsafe {
@@ -256,11 +262,12 @@ mod tests {
 
     #[test]
     fn a_reader_on_another_thread_sees_whole_messages() {
+        const MESSAGES: u64 = if cfg!(miri) { 100 } else { 1000 };
         let mut writer = SegmentWriter::new(1, 0, 64 * 1000, 1000);
         let segment = writer.segment().clone();
         let reader = std::thread::spawn(move || {
             let mut seen = 0;
-            while seen < 1000 {
+            while seen < MESSAGES {
                 let end = segment.end_seq();
                 for seq in seen + 1..end {
                     let range = segment.offset_of(seq)..segment.offset_of(seq + 1);
@@ -269,7 +276,7 @@ mod tests {
                 seen = end - 1;
             }
         });
-        for seq in 1..=1000u64 {
+        for seq in 1..=MESSAGES {
             writer.append(&[&[seq as u8; 64][..(seq % 64) as usize]]);
         }
         reader.join().expect("the reader saw only whole messages");

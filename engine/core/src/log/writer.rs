@@ -1,13 +1,12 @@
 //! The writing side of a log.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
 use fanfare_wire::subscribe::Epoch;
 
 use super::segment::SegmentWriter;
 use super::{Log, Segments};
+use crate::sync::{ArcSwap, AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// The smallest segment that holds messages. Quiet topics stay with it.
 pub(crate) const SEGMENT_BYTES_MIN: usize = 256;

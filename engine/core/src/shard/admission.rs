@@ -1,5 +1,8 @@
 //! Who is let in: connections in all, connections of each address, and requests in the making.
 //!
+//! A turn accepts `accept_slice` peers and looks at as many requests, whatever comes. So a storm gets its share of each turn
+//! and no more; the rest waits in the kernel's queue, or with its request unread.
+//!
 //! Whoever is refused hears why. Its request is read before the answer, since an answer to bytes that were never read
 //! is followed by a reset, which can destroy it. That takes a place in the driver's table for a moment, one of
 //! [`REFUSED_AT_ONCE_MAX`], and counts as nothing else.
@@ -11,8 +14,8 @@ use std::net::IpAddr;
 use fanfare_io::{ConnId, Driver};
 use fanfare_wire::handshake::server::{Reject, Request};
 
-use super::Shard;
-use super::conn::{Conn, Conns, State};
+use super::conn::{Conn, Conns, Holds, State};
+use super::{NS_PER_MS, Shard};
 use crate::mailbox::ConnRef;
 
 /// How many refused connections a shard has at once. A driver's table has room for so many more than
@@ -24,6 +27,9 @@ const REFUSED_TIMEOUT_MS: u64 = 1_000;
 
 /// Those who are refused at the same time are told to come back after 1 to so many seconds, in turn.
 const RETRY_AFTER_S_MAX: u32 = 5;
+
+/// So long nobody has to make room for a newer one: in a storm, requests take a while to come.
+const UNDISTURBED_NS: u64 = 1_000 * NS_PER_MS;
 
 /// Entries of the line that are not looked at for whether they still matter.
 const STALE_MIN: usize = 16;
@@ -38,6 +44,8 @@ pub(super) enum Admission {
     Full,
     /// Nothing: its address has as many as it may.
     Address,
+    /// Nothing: as many requests are in the making as may be.
+    Crowd,
     /// Nothing: the server restarts.
     Late,
     /// Nothing: a newer one took its place before its request was complete.
@@ -51,25 +59,36 @@ pub(super) struct Door {
     refused: usize,
     /// Admitted connections whose request is not complete.
     asking: usize,
-    /// Those, in the order in which they came, among others that have gone or are further.
-    line: VecDeque<ConnRef>,
+    /// Those, in the order in which they came and with the time, among others that have gone or are further.
+    line: VecDeque<(u64, ConnRef)>,
+    /// Those whose request has come and waits for another turn, in order.
+    waiting: VecDeque<ConnRef>,
+    /// How many more requests this turn looks at.
+    entries: usize,
     /// How many were told when to come back.
     told: u32,
 }
 
 impl Door {
     /// A connection was admitted and is about to say what it wants.
-    fn arrived(&mut self, conn: ConnRef, conns: &Conns) {
+    fn arrived(&mut self, conn: ConnRef, conns: &Conns, now: u64) {
         self.asking += 1;
-        self.line.push_back(conn);
+        self.line.push_back((now, conn));
         if self.line.len() > 2 * self.asking + STALE_MIN {
-            self.line.retain(|conn| is_asking(conns, *conn));
+            self.line.retain(|(_, conn)| is_asking(conns, *conn));
         }
     }
 
-    /// The connection that has been asking for longest.
-    fn oldest(&mut self, conns: &Conns) -> Option<u32> {
-        while let Some(conn) = self.line.pop_front() {
+    /// True while a request waits for another turn.
+    pub(super) fn is_waited_at(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Takes out the connection that has been asking for longest, if it came by `latest`.
+    fn take_oldest(&mut self, conns: &Conns, latest: u64) -> Option<u32> {
+        while let Some((_, conn)) =
+            self.line.pop_front_if(|(at, conn)| *at <= latest || !is_asking(conns, *conn))
+        {
             if is_asking(conns, conn) {
                 return Some(conn.slot);
             }
@@ -107,15 +126,18 @@ impl<D: Driver> Shard<D> {
                 self.turn_away(slot, Admission::Address);
             }
         }
+        if self.conns[slot].admission == Admission::Admitted && !self.make_way() {
+            self.stats.handshakes_refused.add(1);
+            self.turn_away(slot, Admission::Crowd);
+        }
         if self.conns[slot].state == State::Gone {
             return;
         }
         self.conns[slot].receiving = true;
         self.driver.receive(conn);
         if self.conns[slot].admission == Admission::Admitted {
-            self.make_way();
             self.conns[slot].asking = true;
-            self.door.arrived(self.conns.reference(slot), &self.conns);
+            self.door.arrived(self.conns.reference(slot), &self.conns, self.now);
             self.schedule(slot, self.config().handshake_timeout_ms);
         } else {
             self.schedule(slot, self.config().handshake_timeout_ms.min(REFUSED_TIMEOUT_MS));
@@ -131,15 +153,45 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    /// Displaces those who have been asking for longest, so that one more can ask.
-    fn make_way(&mut self) {
-        while self.door.asking >= self.config().handshakes_max {
-            let Some(slot) = self.door.oldest(&self.conns) else { return };
-            self.stats.handshakes_displaced.add(1);
-            self.conns[slot].admission = Admission::Displaced;
-            let reject = self.unavailable("the request took too long: others want the place");
-            self.reject(slot, &reject);
+    /// Sees to it that one more can ask, by displacing who has been asking for longest. False if all came just now.
+    fn make_way(&mut self) -> bool {
+        if self.door.asking < self.config().handshakes_max {
+            return true;
         }
+        let latest = self.now.saturating_sub(UNDISTURBED_NS);
+        let Some(slot) = self.door.take_oldest(&self.conns, latest) else { return false };
+        self.stats.handshakes_displaced.add(1);
+        self.conns[slot].admission = Admission::Displaced;
+        let reject = self.unavailable("the request took too long: others want the place");
+        self.reject(slot, &reject);
+        true
+    }
+
+    /// A new turn: looks at requests that had to wait for it.
+    pub(super) fn let_in(&mut self) {
+        self.door.entries = self.config().accept_slice;
+        for _ in 0..self.config().accept_slice {
+            let Some(conn) = self.door.waiting.pop_front() else { return };
+            if let Some(slot) = self.conns.slot_of(conn) {
+                self.release(slot, Holds::DOOR);
+            }
+        }
+    }
+
+    /// Whether a request may be looked at in this turn. Otherwise its connection is held until another one.
+    pub(super) fn may_enter(&mut self, slot: u32) -> bool {
+        if self.door.entries > 0 {
+            return true;
+        }
+        self.door.waiting.push_back(self.conns.reference(slot));
+        self.hold(slot, Holds::DOOR);
+        false
+    }
+
+    /// A request has come whole, or is none.
+    pub(super) fn entered(&mut self, slot: u32) {
+        self.door.entries = self.door.entries.saturating_sub(1);
+        self.asked(slot);
     }
 
     /// A connection asks no more: its request is complete, or it is over.
@@ -151,7 +203,8 @@ impl<D: Driver> Shard<D> {
 
     /// A connection is closed: what it counted as goes with it.
     pub(super) fn let_out(&mut self, conn: &Conn) {
-        if matches!(conn.admission, Admission::Full | Admission::Address | Admission::Late) {
+        if matches!(conn.admission, Admission::Full | Admission::Address | Admission::Crowd | Admission::Late)
+        {
             self.door.refused -= 1;
         }
         if let (Some(addresses), Some(place)) = (&self.plane.addresses, conn.place) {
@@ -177,6 +230,7 @@ impl<D: Driver> Shard<D> {
         }
         match self.conns[slot].admission {
             Admission::Admitted => None,
+            Admission::Crowd => Some(self.unavailable("too many connect at the same time")),
             Admission::Full | Admission::Late | Admission::Displaced => {
                 Some(self.unavailable("the server has as many connections as it may have"))
             }

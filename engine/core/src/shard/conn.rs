@@ -49,6 +49,8 @@ impl Holds {
     pub(super) const OUTBOX: Self = Self(4);
     /// It published faster than it may.
     pub(super) const RATE: Self = Self(8);
+    /// Its request waits for a turn in which it can be looked at.
+    pub(super) const DOOR: Self = Self(16);
 
     pub(super) fn any(self) -> bool {
         self.0 != 0
@@ -305,6 +307,15 @@ impl Conn {
     pub(super) fn break_off(&mut self) {
         self.blocked = true;
         self.broken = true;
+    }
+
+    /// What it holds of messages that have not arrived whole, or that wait for its rate.
+    pub(super) fn unfinished_bytes(&self) -> usize {
+        let waiting = match self.stalled.as_deref() {
+            Some(Command::Publish { message, .. }) if self.holds.has(Holds::RATE) => message.payload.len(),
+            _ => 0,
+        };
+        self.decoder.buffered() + waiting
     }
 
     /// True if there is anything to send.

@@ -76,6 +76,8 @@ impl<D: Driver> Shard<D> {
         joining: &mut Joining,
     ) {
         let period_ns = options.max_rate.map_or(0, |rate| Pace::rounded(rate.period_ns()));
+        // Who wants to hear only so often gets snapshots, which are not compressed.
+        let view = if period_ns > 0 { view.plain() } else { view };
         let key = ReaderKey { topic: topic.clone(), view, period_ns };
         match self.reader_of(key) {
             Ok(reader) => {

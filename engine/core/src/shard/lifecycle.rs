@@ -4,6 +4,7 @@ use std::io;
 
 use fanfare_io::{ConnId, Driver};
 use fanfare_wire::close::{self, CloseCode};
+use fanfare_wire::decode::Decoder;
 use fanfare_wire::frame::{self, Opcode};
 use fanfare_wire::handshake::server::Reject;
 
@@ -86,7 +87,7 @@ impl<D: Driver> Shard<D> {
         self.make_ready(slot);
         // A close frame of the peer may stand behind what we waited with. A stalled message still goes out.
         self.speed_up(slot);
-        for hold in [Holds::JOIN, Holds::PUBLISH] {
+        for hold in [Holds::JOIN, Holds::PUBLISH, Holds::DOOR] {
             self.release(slot, hold);
         }
     }
@@ -126,6 +127,8 @@ impl<D: Driver> Shard<D> {
         conn.backlog = Vec::new();
         conn.outbox = Vec::new();
         conn.remainder = None;
+        self.unfinished_bytes -= conn.unfinished_bytes();
+        conn.decoder = Decoder::default();
         conn.stalled = None;
         conn.due = 0;
         self.driver.close(ConnId::new(slot));

@@ -240,6 +240,7 @@ impl<D: Driver> Shard<D> {
         self.stats.turns.add(1);
         self.spreads.sent(self.now, &self.stats.spread_us);
 
+        self.let_in();
         self.reap();
         self.take_mail();
         self.retry();
@@ -272,6 +273,7 @@ impl<D: Driver> Shard<D> {
             && self.follow_up.is_empty()
             && self.slow.is_empty()
             && self.owed.is_empty()
+            && !self.door.is_waited_at()
             && !self.topics.is_building();
         if !idle {
             return Wait::No;

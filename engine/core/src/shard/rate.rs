@@ -137,6 +137,8 @@ impl<D: Driver> Shard<D> {
         let waits = Command::Publish { topic: topic.clone(), message, source };
         self.conns[slot].stalled = Some(Box::new(waits));
         self.throttle(slot, time);
+        self.unfinished_bytes += len;
+        self.bound_unfinished(slot);
         true
     }
 
@@ -178,6 +180,7 @@ impl<D: Driver> Shard<D> {
         if let Some(command) = self.conns[slot].stalled.take()
             && let Command::Publish { topic, message, source: Source::Connection { id, .. } } = *command
         {
+            self.unfinished_bytes -= message.payload.len();
             self.rates.charge(&mut self.conns[slot].paid, message.payload.len(), self.now);
             self.publish_now(slot, &topic, &message.draft(), id);
         }

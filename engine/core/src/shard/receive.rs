@@ -4,12 +4,12 @@
 
 use fanfare_io::{ConnId, Driver, Event, ReceiveEnd};
 use fanfare_wire::close::CloseCode;
-use fanfare_wire::decode::{CloseFrame, Event as Incoming};
+use fanfare_wire::decode::{CloseFrame, Decoder, Event as Incoming};
 use fanfare_wire::frame::Opcode;
 use fanfare_wire::handshake::server::read_request;
 
 use super::Shard;
-use super::conn::{Holds, State};
+use super::conn::{Conn, Holds, State};
 
 impl<D: Driver> Shard<D> {
     /// Handles one event. Short sends are handled before.
@@ -43,6 +43,14 @@ impl<D: Driver> Shard<D> {
         conn.pinged = false;
         if conn.holds.any() || !conn.backlog.is_empty() {
             conn.backlog.extend_from_slice(bytes);
+            // A request that comes byte by byte is looked at once for each line.
+            let is_no_line = conn.state == State::Handshake
+                && !conn.holds.any()
+                && conn.backlog.len() < self.head_limits.head_bytes_max
+                && !bytes.contains(&b'\n');
+            if is_no_line {
+                return;
+            }
             self.work_off(slot);
             return;
         }
@@ -139,14 +147,20 @@ impl<D: Driver> Shard<D> {
     fn advance(&mut self, slot: u32, input: &mut [u8]) -> usize {
         let mut used = 0;
         if self.conns[slot].state == State::Handshake && !self.conns[slot].holds.any() {
+            if !self.may_enter(slot) {
+                return 0;
+            }
             match read_request(input, &self.head_limits) {
                 Ok(None) => return 0,
                 Ok(Some((request, head))) => {
                     used = head;
-                    self.asked(slot);
+                    self.entered(slot);
                     self.route(slot, &request);
                 }
-                Err(reject) => self.reject(slot, &reject),
+                Err(reject) => {
+                    self.entered(slot);
+                    self.reject(slot, &reject);
+                }
             }
         }
         used + self.frames(slot, &mut input[used..])
@@ -190,19 +204,34 @@ impl<D: Driver> Shard<D> {
         }
         let used = total - rest.len();
         let after = decoder.buffered();
-        if after > before && self.unfinished_bytes + after > self.config().unfinished_bytes_max {
-            self.stats.unfinished_refused.add(1);
-            self.conns[slot].deaf = true;
-            self.close(
-                slot,
-                CloseCode::TRY_LATER,
-                "the server holds as much of unfinished messages as it may",
-            );
-            return total;
-        }
         self.unfinished_bytes += after;
         self.conns[slot].decoder = decoder;
+        if after > before {
+            self.bound_unfinished(slot);
+        }
         used
+    }
+
+    /// Closes the connection that holds most of messages that are not finished, if all together hold too much; of equals,
+    /// `slot`.
+    pub(super) fn bound_unfinished(&mut self, slot: u32) {
+        if self.unfinished_bytes <= self.config().unfinished_bytes_max {
+            return;
+        }
+        let held = |slot| self.conns.get(slot).map_or(0, Conn::unfinished_bytes);
+        let greediest = (0..self.conns.slots())
+            .fold(slot, |most, other| if held(other) > held(most) { other } else { most });
+        self.stats.unfinished_refused.add(1);
+        let conn = &mut self.conns[greediest];
+        conn.deaf = true;
+        self.unfinished_bytes -= conn.unfinished_bytes();
+        conn.decoder = Decoder::default();
+        conn.stalled = conn.stalled.take().filter(|_| !conn.holds.has(Holds::RATE));
+        self.close(
+            greediest,
+            CloseCode::TRY_LATER,
+            "the server holds as much of unfinished messages as it may",
+        );
     }
 
     /// The peer's close frame (RFC 6455 section 5.5.1).

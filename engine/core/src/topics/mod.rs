@@ -12,7 +12,6 @@ mod topic;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fanfare_wire::subscribe::Epoch;
 use fanfare_wire::topic::TopicName;
@@ -23,6 +22,7 @@ use crate::message::{Draft, PublishError};
 use crate::plane::Plane;
 use crate::rules::Rules;
 use crate::snapshot::Snapshot;
+use crate::sync::{AtomicUsize, Ordering};
 use crate::tap::TapSignal;
 use crate::view::View;
 

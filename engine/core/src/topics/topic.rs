@@ -1,7 +1,6 @@
 //! One topic: its sequence, its history, its logs and the newest message of each key.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use fanfare_wire::Kind;
 use fanfare_wire::subscribe::Epoch;
@@ -15,6 +14,7 @@ use crate::log::{LogLimits, LogReader, LogWriter, Marks};
 use crate::message::{Draft, PublishError};
 use crate::rules::TopicLimits;
 use crate::snapshot::Snapshot;
+use crate::sync::AtomicUsize;
 use crate::values::{ValueRefused, Values};
 use crate::view::{Sequenced, View};
 

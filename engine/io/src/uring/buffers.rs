@@ -169,7 +169,62 @@ mod tests {
             let error = Pool::new(count, bytes).err().expect("refused");
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{count} x {bytes}");
         }
-        assert!(Pool::new(COUNT_MAX, 1).is_ok());
+        // Miri takes its time for each buffer.
+        assert!(Pool::new(if cfg!(miri) { 64 } else { COUNT_MAX }, 1).is_ok());
+    }
+
+    /// The kernel's side of a pool: it reads the queue up to the published tail, and writes into the buffers that stand
+    /// there.
+    struct Kernel<'a> {
+        pool: &'a Pool,
+        head: u16,
+    }
+
+    impl Kernel<'_> {
+        /// Fills the next queued buffer with `text`, and names it.
+        fn fill(&mut self, text: &[u8]) -> Option<u16> {
+            let entries = self.pool.queue.start.as_ptr().cast::<BufRingEntry>();
+            // SAFETY: as in `Pool::put`.
+            let tail = unsafe { &*BufRingEntry::tail(entries).cast::<AtomicU16>() }.load(Ordering::Acquire);
+            if self.head == tail {
+                return None;
+            }
+            // SAFETY: the place is within the queue, and was published with the tail.
+            let entry = unsafe { &*entries.add(usize::from(self.head & (self.pool.count - 1))) };
+            self.head = self.head.wrapping_add(1);
+            let memory = self.pool.memory.start.as_ptr();
+            let offset = entry.addr() as usize - memory.addr();
+            assert!(text.len() <= entry.len() as usize && offset + text.len() <= self.pool.memory.len);
+            // SAFETY: the buffer lies within the memory, and is nobody else's while it is queued.
+            unsafe { ptr::copy_nonoverlapping(text.as_ptr(), memory.add(offset), text.len()) };
+            Some(entry.bid())
+        }
+    }
+
+    #[test]
+    fn buffers_go_round_between_the_kernel_and_those_who_read_them() {
+        let pool = Pool::new(4, 16).expect("memory");
+        let mut kernel = Kernel { pool: &pool, head: 0 };
+        let mut out = std::collections::VecDeque::new();
+        for round in 0..if cfg!(miri) { 100u8 } else { 255 } {
+            let text = [round; 16];
+            let len = usize::from(round % 17);
+            let Some(id) = kernel.fill(&text[..len]) else { panic!("a buffer is missing in round {round}") };
+            // SAFETY: the kernel of this test has filled it.
+            let mut bytes = unsafe { pool.take(id, len as u32) };
+            assert_eq!(&bytes[..], &text[..len]);
+            bytes.iter_mut().for_each(|byte| *byte = !*byte);
+            out.push_back((round, bytes));
+            // One to three are out at any time, and none comes back in the order in which it went.
+            if out.len() == 3 {
+                for place in [1, 0] {
+                    let (round, bytes): (u8, Bytes) = out.remove(place).expect("three are out");
+                    assert!(bytes.iter().all(|byte| *byte == !round), "{round}: {bytes:?}");
+                }
+            }
+        }
+        drop(out);
+        assert_eq!(std::iter::from_fn(|| kernel.fill(b"")).count(), 4, "every buffer is queued, once");
     }
 
     #[test]

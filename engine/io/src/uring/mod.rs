@@ -445,6 +445,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "a system call that Miri does not know")]
     fn a_slot_given_out_ahead_of_its_close_is_closed_first_and_once() {
         let waker = Waker::new().expect("an eventfd");
         let mut driver = UringDriver::new(Options::default(), &waker).expect("io_uring");
@@ -462,6 +463,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "a system call that Miri does not know")]
     fn every_submit_enters_the_kernel_and_a_batch_enters_as_often_as_it_fills_the_queue() {
         let waker = Waker::new().expect("an eventfd");
         let options = Options { sq_entries: 8, cq_entries: 64, ..Options::default() };

@@ -107,3 +107,58 @@ impl Sends {
 fn check_size(bytes: usize) {
     assert!((1..=SEND_BYTES_MAX).contains(&bytes), "a send of {bytes} bytes");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel reads when it is handed a message.
+    fn gathered(message: *const libc::msghdr) -> Vec<u8> {
+        // SAFETY: the arena is neither cleared nor dropped while this test has messages of it.
+        let message = unsafe { &*message };
+        (0..message.msg_iovlen)
+            .flat_map(|index| {
+                // SAFETY: a message has as many ranges as it says, in the same arena.
+                let range = unsafe { &*message.msg_iov.add(index) };
+                // SAFETY: the parts live as long as the test.
+                unsafe { std::slice::from_raw_parts(range.iov_base.cast::<u8>(), range.iov_len) }.to_vec()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn messages_stay_where_they_are_until_they_are_submitted() {
+        let texts: Vec<String> = (0..40).map(|index| format!("part {index} ")).collect();
+        let parts = |first: usize, count: usize| texts[first..first + count].concat().into_bytes();
+        let mut sends = Sends::new();
+        for _ in 0..2 {
+            let messages: Vec<_> = [(0, 2), (7, PARTS_MAX), (38, 2), (5, 3)]
+                .map(|(first, count)| {
+                    (first, count, sends.message(count, |part| texts[first + part].as_bytes()))
+                })
+                .into();
+            for (first, count, message) in messages {
+                assert_eq!(gathered(message), parts(first, count));
+            }
+            sends.clear();
+        }
+    }
+
+    #[test]
+    fn a_full_arena_does_not_move() {
+        let mut sends = Sends::new();
+        let (messages, ranges) = (sends.messages.as_ptr(), sends.ranges.as_ptr());
+        let first = sends.message(2, |part| [&b"ab"[..], b"c"][part]);
+        for _ in 1..MESSAGES_MAX {
+            sends.message(RANGES_MAX / MESSAGES_MAX, |_| b"x");
+        }
+        assert_eq!((sends.messages.as_ptr(), sends.ranges.as_ptr()), (messages, ranges));
+        assert_eq!(gathered(first), b"abc");
+    }
+
+    #[test]
+    #[should_panic(expected = "a send of 0 bytes")]
+    fn a_send_of_nothing_is_a_defect() {
+        Sends::new().message(2, |_| b"");
+    }
+}

@@ -77,7 +77,7 @@ impl Stop {
     /// who waits at a terminal.
     fn after(signal: Asked, settings: &Resolved) -> Self {
         let (drain_ms, grace_ms) = (settings.drain_ms, settings.shutdown_grace_ms);
-        let drain = (signal == Asked::Terminate).then_some(Duration::from_millis(drain_ms));
+        let drain = (signal == Asked::Terminate && drain_ms > 0).then_some(Duration::from_millis(drain_ms));
         let signal = signal.name();
         match drain {
             Some(_) => tracing::info!(signal, drain_ms, grace_ms, "draining; a second signal ends at once"),
@@ -155,7 +155,7 @@ fn welcome(listen: SocketAddr, control: SocketAddr, shards: usize) -> String {
     let url =
         if ws == super::URL_DEFAULT["ws://".len()..] { String::new() } else { format!(" --url ws://{ws}") };
     let open = if listen.ip().to_canonical().is_loopback() && control.ip().to_canonical().is_loopback() {
-        "Everything on loopback is open: any program on this machine, and any page in its browsers, can publish and subscribe."
+        "Everything on loopback is open: any program on this machine, and any page that comes from it, can publish and subscribe."
     } else {
         "Nobody has to authenticate: whoever reaches these addresses can publish and subscribe."
     };

@@ -45,7 +45,7 @@ limits! {
     connections_max: usize;
     /// Connections from one address, an IPv6 one without its last 64 bits; one more gets status 429; 0 for no limit
     connections_per_address_max: usize;
-    /// Connections of one shard whose request is not complete; one more displaces the oldest, which gets status 503
+    /// Connections of one shard whose request is not complete; one more displaces one that took over a second, or gets 503
     handshakes_max: usize;
     /// Peers that one turn of a shard accepts
     accept_slice: usize;
@@ -63,7 +63,7 @@ limits! {
     message_bytes_max: usize;
     /// The frames of one message from a client; more close the connection with 1009
     fragments_max: usize;
-    /// What a shard holds of messages that have not arrived whole, in bytes; the client that would pass it gets 1013
+    /// What a shard holds of messages that have not arrived whole, in bytes; beyond it the client with most gets 1013
     unfinished_bytes_max: usize;
     /// Messages that one connection may publish a second; one that sends more is read from later; 0 for no limit
     publish_rate_max: u64;

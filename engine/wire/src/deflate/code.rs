@@ -93,6 +93,9 @@ impl fmt::Display for InflateError {
 
 impl std::error::Error for InflateError {}
 
+/// How many streams, each ended by a block with the BFINAL bit, one message may be of. An honest one is of one or two.
+const STREAMS_MAX: usize = 64;
+
 /// Inflates payloads that were compressed each for itself, in any window.
 #[derive(Debug)]
 pub struct Inflater(Decompress);
@@ -135,7 +138,10 @@ impl Inflater {
         // to keep us busy with them: they begin small.
         let mut room = payload.len().saturating_mul(4);
         let mut rest = payload;
-        while !rest.is_empty() {
+        for _ in 0..STREAMS_MAX {
+            if rest.is_empty() {
+                return Ok(());
+            }
             self.0.reset(false);
             let (used, ended) = self.feed(rest, room, end, out)?;
             rest = &rest[used..];
@@ -149,7 +155,7 @@ impl Inflater {
                 };
             }
         }
-        Ok(())
+        if rest.is_empty() { Ok(()) } else { Err(InflateError::Invalid) }
     }
 
     /// Inflates `input` until it or its stream ends. Returns how much of it was used, and whether the stream
