@@ -17,6 +17,9 @@ use crate::view::{Coding, NO_MESSAGES, Sequenced, View, frame_presence, write_fr
 /// Buffers beyond this size are given back after use.
 const KEPT_BYTES: usize = 256 * 1024;
 
+/// How much a turn compresses of what others bring, in bytes: a few milliseconds' worth.
+const COMPRESSED_EACH_TURN: usize = 1 << 20;
+
 /// Makes the frames of one shard's topics.
 #[derive(Debug)]
 pub(crate) struct Framer {
@@ -29,6 +32,8 @@ pub(crate) struct Framer {
     payload: Vec<u8>,
     /// A compressed one.
     compressed: Vec<u8>,
+    /// How much this turn has compressed, in bytes.
+    compressed_now: usize,
     stats: Arc<ShardStats>,
 }
 
@@ -41,8 +46,19 @@ impl Framer {
             small: None,
             payload: Vec::new(),
             compressed: Vec::new(),
+            compressed_now: 0,
             stats,
         }
+    }
+
+    /// A new turn: it may compress again.
+    pub(crate) fn begin_turn(&mut self) {
+        self.compressed_now = 0;
+    }
+
+    /// True when this turn has compressed so much that more should wait.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.compressed_now >= COMPRESSED_EACH_TURN
     }
 
     /// Frames one message in a view and appends it to the view's log.
@@ -95,6 +111,7 @@ impl Framer {
         let level = self.level;
         let compressor = slot.get_or_insert_with(|| Box::new(Compressor::new(level, window.bits())));
         self.compressed.clear();
+        self.compressed_now += payload.len();
         compressor.compress(payload, &mut self.compressed);
         if self.compressed.len() >= payload.len() {
             return None;

@@ -188,7 +188,7 @@ impl<D: Driver> Shard<D> {
         }
         // A command may produce a reply, so it waits until there is room for one.
         let mut taken = 0;
-        while taken < MAIL_EACH_TURN && self.replies_out.is_empty() {
+        while taken < MAIL_EACH_TURN && self.replies_out.is_empty() && !self.topics.framer().is_exhausted() {
             let Some(command) = mailbox.take_command() else { break };
             self.take_command(command);
             taken += 1;

@@ -198,6 +198,7 @@ impl Topics {
     /// A new turn: logs may be made from history again.
     pub(crate) fn begin_turn(&mut self) {
         self.build_budget = BUILT_EACH_TURN;
+        self.framer.begin_turn();
     }
 
     /// Goes on making logs from history, as far as this turn allows, and hands out one listener whose log is there. `None`

@@ -47,7 +47,7 @@ limits! {
     connections_per_address_max: usize;
     /// Connections of one shard whose request is not complete; one more displaces one that took over a second, or gets 503
     handshakes_max: usize;
-    /// Peers that one turn of a shard accepts
+    /// Peers that one turn of a shard accepts, and requests that it looks at
     accept_slice: usize;
     /// Topics in the process; a publish or subscribe that needs one more is refused
     topics_max: usize;
