@@ -132,10 +132,15 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
-fn sigint_closes_without_a_wave() {
-    let program = Program::start("--drain-ms=3600000 --shutdown-grace-ms=20000");
+fn sigint_and_a_drain_of_no_time_close_without_a_wave() {
+    closes_without_a_wave("--drain-ms=3600000 --shutdown-grace-ms=20000", "INT");
+    closes_without_a_wave("--drain-ms=0 --shutdown-grace-ms=20000", "TERM");
+}
+
+fn closes_without_a_wave(flags: &str, signal: &str) {
+    let program = Program::start(flags);
     let mut clients = [program.connect("/stream"), program.connect("/ws/a")];
-    program.signal("INT");
+    program.signal(signal);
     for raw in &mut clients {
         assert_eq!(raw.expect_close(), 1001);
     }
