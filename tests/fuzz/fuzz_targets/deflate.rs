@@ -71,12 +71,18 @@ fn check_inflate(payload: &[u8], (plain, valid): &(Vec<u8>, bool), bytes_max: us
     }
 }
 
+/// A message of more streams is refused.
+const STREAMS_MAX: usize = 64;
+
 /// What flate2 makes of a message in one step, and whether it is one: streams, of which the last may lack its end.
 fn inflate_plainly(payload: &[u8]) -> (Vec<u8>, bool) {
     // DEFLATE cannot do better than 258 bytes for two bits.
     let mut plain = Vec::with_capacity(1040 * (payload.len() + END.len()));
     let mut rest = payload;
-    while !rest.is_empty() {
+    for _ in 0..STREAMS_MAX {
+        if rest.is_empty() {
+            return (plain, true);
+        }
         let start = plain.len();
         _ = Decompress::new(false).decompress_vec(rest, &mut plain, FlushDecompress::Sync);
         let of_rest = plain.len();
@@ -95,7 +101,8 @@ fn inflate_plainly(payload: &[u8]) -> (Vec<u8>, bool) {
         }
         rest = &rest[used..];
     }
-    (plain, true)
+    let valid = rest.is_empty();
+    (plain, valid)
 }
 
 /// The same by miniz_oxide, which sees the first stream of a message.
