@@ -26,7 +26,8 @@ pub struct Config {
     /// queue or with their request unread.
     pub accept_slice: usize,
     /// Which pages may connect. An upgrade whose Origin is not allowed gets status 403; requests without Origin,
-    /// which come from programs and not from pages, pass.
+    /// which come from programs and not from pages, pass. The default is pages of this machine, which suits a listener on
+    /// loopback; for another one, name the sites.
     pub origins_allowed: Origins,
     /// Topics in the process. A publish or subscribe that needs one more is refused.
     pub topics_max: usize,
