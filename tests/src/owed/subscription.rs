@@ -255,7 +255,9 @@ impl Subscription {
                 self.seen.continued += 1;
             }
             _ => {
-                let may = self.policy == Policy::Conflate && self.period_ns == 0;
+                // One that conflated, was given a rate and lost it again may still have to go on with what it was told first.
+                let goes_on = self.conflates && matches!(self.stage, Stage::Part(_));
+                let may = (self.policy == Policy::Conflate || goes_on) && self.period_ns == 0;
                 assert!(
                     may,
                     "a conflation from {from} to {to} under the policy {}: {:?}",
